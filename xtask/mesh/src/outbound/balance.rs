@@ -1,0 +1,213 @@
+use std::{
+    cmp::Ordering as Order,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::{
+    Endpoint, OutboundSettings,
+    context::Context,
+    outbound::{
+        endpoint::{EndpointState, Lease, Wire},
+        random,
+    },
+};
+
+/// How long requests wait for an endpoint before they are answered without one (Linkerd's).
+const FAILFAST: Duration = Duration::from_secs(3);
+
+/// Power of two choices on peak-EWMA latency, over the endpoints that are ready.
+pub(crate) struct Balancer {
+    endpoints: RwLock<Arc<[Arc<EndpointState>]>>,
+    changed: Arc<Changed>,
+    /// Requests have waited in vain: others do not wait until an endpoint is ready.
+    failfast: AtomicBool,
+    /// A request has come: endpoints are connected to.
+    active: AtomicBool,
+    ready: Gauge,
+    pending: Gauge,
+}
+
+#[derive(Default)]
+struct Changed(Notify);
+
+/// No endpoint became ready in time.
+#[derive(Debug)]
+pub(crate) struct FailFast;
+
+impl Balancer {
+    pub(crate) fn new(sidecar: &Context, service: &str, namespace: &str, port: u16) -> Arc<Self> {
+        let [ready, pending] = sidecar.metrics.balancer(service, namespace, port);
+        Arc::new(Self {
+            endpoints: RwLock::new(Arc::from([])),
+            changed: Arc::default(),
+            failfast: AtomicBool::new(false),
+            active: AtomicBool::new(false),
+            ready,
+            pending,
+        })
+    }
+
+    /// Follows the set of endpoints. Never ends, but for the set's last value when its sender is dropped.
+    pub(crate) async fn follow(
+        self: Arc<Self>,
+        mut updates: watch::Receiver<Arc<[Endpoint]>>,
+        sidecar: Arc<Context>,
+        authority: String,
+        service: String,
+        settings: OutboundSettings,
+    ) {
+        loop {
+            let wanted = updates.borrow_and_update().clone();
+            self.update(&wanted, |endpoint| {
+                let changed = self.changed.clone();
+                let changed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || changed.0.notify_waiters());
+                EndpointState::new(endpoint, sidecar.clone(), &authority, &service, &settings, changed)
+            });
+            // The gauges follow the endpoints' own changes too.
+            loop {
+                let changed = self.changed.0.notified();
+                self.count();
+                tokio::select! {
+                    () = changed => {}
+                    update = updates.changed() => match update {
+                        Ok(()) => break,
+                        Err(_closed) => std::future::pending().await,
+                    },
+                }
+            }
+        }
+    }
+
+    /// Takes the new set: endpoints that stay keep their connections and load.
+    pub(crate) fn update(&self, wanted: &[Endpoint], make: impl Fn(Endpoint) -> Arc<EndpointState>) {
+        let old = self.snapshot();
+        let new: Arc<[Arc<EndpointState>]> = wanted
+            .iter()
+            .map(|endpoint| {
+                let known = old.iter().find(|state| state.info == *endpoint);
+                known.cloned().unwrap_or_else(|| make(endpoint.clone()))
+            })
+            .collect();
+        self.endpoints.write().unwrap_or_else(PoisonError::into_inner).clone_from(&new);
+        for gone in old.iter().filter(|old| !new.iter().any(|new| Arc::ptr_eq(old, new))) {
+            gone.remove();
+        }
+        if self.active.load(Ordering::Relaxed) {
+            new.iter().filter(|endpoint| endpoint.info.identity.is_some()).for_each(EndpointState::drive);
+        }
+        self.changed.0.notify_waiters();
+    }
+
+    /// Connects to the endpoints: the application is about to send.
+    pub(crate) fn activate(&self) {
+        if !self.active.swap(true, Ordering::Relaxed) {
+            self.snapshot().iter().filter(|e| e.info.identity.is_some()).for_each(EndpointState::drive);
+        }
+    }
+
+    fn snapshot(&self) -> Arc<[Arc<EndpointState>]> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self) {
+        let endpoints = self.snapshot();
+        let ready =
+            endpoints.iter().filter(|endpoint| endpoint.is_ready(wire_of(endpoint, Wire::H1))).count();
+        self.ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
+        self.pending.set(i64::try_from(endpoints.len() - ready).unwrap_or(i64::MAX));
+    }
+
+    /// An endpoint for a request that goes as `unmeshed` to pods without a sidecar, and over HTTP/2 to others
+    /// (unless it needs a connection of its own). Endpoints in `tried` are passed over. None: none is ready.
+    pub(crate) fn try_pick(&self, unmeshed: Wire, tried: &[Arc<EndpointState>]) -> Option<Lease> {
+        let endpoints = self.snapshot();
+        let is_candidate = |endpoint: &&Arc<EndpointState>| {
+            endpoint.is_ready(wire_of(endpoint, unmeshed)) && !tried.iter().any(|t| Arc::ptr_eq(t, endpoint))
+        };
+        let count = endpoints.iter().filter(is_candidate).count();
+        let nth = |n| endpoints.iter().filter(is_candidate).nth(n);
+        let chosen = match count {
+            0 => return None,
+            1 => nth(0)?,
+            _ => {
+                let first = random::below(count);
+                let second = (first + 1 + random::below(count - 1)) % count;
+                // Readiness may have changed since the count.
+                match (nth(first), nth(second)) {
+                    (Some(a), Some(b)) => cheaper(a, b),
+                    (Some(a), None) | (None, Some(a)) => a,
+                    (None, None) => nth(0)?,
+                }
+            }
+        };
+        chosen.lease()
+    }
+
+    /// As [`Balancer::try_pick`], waiting for an endpoint to become ready for 3 s, or until `deadline`.
+    pub(crate) async fn pick(
+        &self,
+        unmeshed: Wire,
+        tried: &[Arc<EndpointState>],
+        deadline: Option<Instant>,
+    ) -> Result<Lease, FailFast> {
+        if let Some(lease) = self.try_pick(unmeshed, tried) {
+            if self.failfast.load(Ordering::Relaxed) {
+                self.failfast.store(false, Ordering::Relaxed);
+            }
+            return Ok(lease);
+        }
+        self.wait(unmeshed, tried, deadline).await
+    }
+
+    #[cold]
+    async fn wait(
+        &self,
+        unmeshed: Wire,
+        tried: &[Arc<EndpointState>],
+        deadline: Option<Instant>,
+    ) -> Result<Lease, FailFast> {
+        let limit = Instant::now() + FAILFAST;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.0.notified());
+            changed.as_mut().enable();
+            for endpoint in self.snapshot().iter() {
+                if wire_of(endpoint, unmeshed) == Wire::H2 {
+                    endpoint.drive();
+                }
+            }
+            if let Some(lease) = self.try_pick(unmeshed, tried) {
+                self.failfast.store(false, Ordering::Relaxed);
+                return Ok(lease);
+            }
+            if self.failfast.load(Ordering::Relaxed) {
+                return Err(FailFast);
+            }
+            if tokio::time::timeout_at(deadline.unwrap_or(limit).min(limit), changed).await.is_err() {
+                // Somebody else's shorter patience is no state of the Service.
+                if deadline.is_none_or(|deadline| deadline >= limit) {
+                    self.failfast.store(true, Ordering::Relaxed);
+                }
+                return Err(FailFast);
+            }
+        }
+    }
+}
+
+/// How a request goes to this endpoint.
+pub(crate) fn wire_of(endpoint: &EndpointState, unmeshed: Wire) -> Wire {
+    if endpoint.info.identity.is_some() && unmeshed != Wire::Own { Wire::H2 } else { unmeshed }
+}
+
+fn cheaper<'a>(a: &'a Arc<EndpointState>, b: &'a Arc<EndpointState>) -> &'a Arc<EndpointState> {
+    if a.cost().partial_cmp(&b.cost()) == Some(Order::Greater) { b } else { a }
+}

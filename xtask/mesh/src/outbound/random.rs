@@ -1,0 +1,18 @@
+use std::cell::RefCell;
+
+use tower::util::rng::{HasherRng, Rng};
+
+thread_local! {
+    static RNG: RefCell<HasherRng> = RefCell::new(HasherRng::default());
+}
+
+/// A random number below `bound`, which must not be 0.
+pub(crate) fn below(bound: usize) -> usize {
+    let random = RNG.with_borrow_mut(|rng| rng.next_range(0..bound as u64));
+    usize::try_from(random).unwrap_or_default()
+}
+
+/// A random number from 0 to 1.
+pub(crate) fn fraction() -> f64 {
+    RNG.with_borrow_mut(Rng::next_f64)
+}

@@ -1,0 +1,150 @@
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::HeaderMap;
+use tokio::sync::broadcast;
+
+use crate::{
+    Identity, Protocol, Workload,
+    metrics::{HttpMetrics, Outcome},
+    outbound::Lease,
+    respond::GRPC_STATUS,
+};
+
+/// Which side of the sidecar saw a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From others to the application.
+    Inbound,
+    /// From the application to a Service.
+    Outbound,
+}
+
+/// One finished request, for those who watch live traffic.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Which side of the sidecar saw it.
+    pub direction: Direction,
+    /// The sidecar's pod.
+    pub workload: Arc<Workload>,
+    /// The client's address when inbound; the endpoint's when outbound (None if no endpoint was reached).
+    pub peer: Option<SocketAddr>,
+    /// The other pod's identity, when the connection was mutual TLS.
+    pub peer_identity: Option<Identity>,
+    /// The endpoint's pod, when outbound.
+    pub peer_workload: Option<Arc<Workload>>,
+    /// The authority (outbound: the Service port called).
+    pub authority: Arc<str>,
+    /// How the application spoke.
+    pub protocol: Protocol,
+    /// The HTTP method.
+    pub method: http::Method,
+    /// The path, without the query.
+    pub path: String,
+    /// The HTTP status; None when the stream broke before one.
+    pub status: Option<u16>,
+    /// `grpc-status`, from headers or trailers.
+    pub grpc_status: Option<i32>,
+    /// From the request's headers to the end of the response.
+    pub latency: Duration,
+}
+
+/// The stream of [`Record`]s of one sidecar. Making a record costs only while somebody listens.
+#[derive(Clone)]
+pub(crate) struct Records(broadcast::Sender<Arc<Record>>);
+
+/// So many records a slow listener may be behind before it loses some.
+const CAPACITY: usize = 4096;
+
+impl Records {
+    pub(crate) fn new() -> Self {
+        Self(broadcast::Sender::new(CAPACITY))
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
+        self.0.subscribe()
+    }
+
+    /// A record to be finished, if anybody listens.
+    pub(crate) fn draft(&self, draft: impl FnOnce() -> Record) -> Option<Box<Draft>> {
+        (self.0.receiver_count() > 0).then(|| Box::new(Draft { record: draft(), to: self.0.clone() }))
+    }
+}
+
+/// A record of a request that is still under way.
+pub(crate) struct Draft {
+    pub record: Record,
+    to: broadcast::Sender<Arc<Record>>,
+}
+
+impl Draft {
+    pub(crate) fn publish(mut self: Box<Self>, outcome: Outcome, latency: Duration) {
+        self.record.status = outcome.status;
+        self.record.grpc_status = outcome.grpc_status;
+        self.record.latency = latency;
+        // Nobody listening any more is no error.
+        let _ = self.to.send(Arc::new(self.record));
+    }
+}
+
+/// Follows one response to its end, then counts it.
+pub(crate) struct Tracker {
+    pub metrics: Arc<HttpMetrics>,
+    pub start: Instant,
+    pub status: u16,
+    pub grpc: bool,
+    pub grpc_status: Option<i32>,
+    pub draft: Option<Box<Draft>>,
+    /// The endpoint that answers: its load until the first data, its breaker.
+    pub lease: Option<Lease>,
+}
+
+impl Tracker {
+    /// A frame has passed.
+    pub(crate) fn frame(&mut self, trailers: Option<&HeaderMap>) {
+        if let Some(lease) = &mut self.lease {
+            lease.first_data();
+        }
+        if let Some(trailers) = trailers {
+            self.grpc_status = grpc_status(trailers).or(self.grpc_status);
+        }
+    }
+
+    pub(crate) fn complete(self) {
+        self.finish("");
+    }
+
+    pub(crate) fn broken(self) {
+        self.finish("unexpected");
+    }
+
+    /// The receiver has gone.
+    pub(crate) fn canceled(self) {
+        self.finish("canceled");
+    }
+
+    fn finish(mut self, error: &'static str) {
+        let outcome = Outcome {
+            status: Some(self.status),
+            // gRPC without a status is UNKNOWN.
+            grpc_status: self.grpc_status.or((self.grpc && error.is_empty()).then_some(2)),
+            error,
+        };
+        let latency = self.start.elapsed();
+        self.metrics.response(outcome, latency);
+        if let Some(lease) = self.lease.take() {
+            lease.end(outcome);
+        }
+        if let Some(draft) = self.draft.take() {
+            draft.publish(outcome, latency);
+        }
+    }
+}
+
+/// `grpc-status` in headers or trailers.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<i32> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}

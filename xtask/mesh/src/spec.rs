@@ -1,0 +1,90 @@
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio::sync::watch;
+
+use crate::{Identity, OutboundSettings};
+
+/// What a pod is, for identities, labels and policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Workload {
+    /// The pod's name.
+    pub pod: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its `ServiceAccount`.
+    pub service_account: String,
+    /// The Deployment it belongs to.
+    pub deployment: String,
+    /// The label `pod-template-hash`.
+    pub pod_template_hash: String,
+}
+
+impl Workload {
+    /// The mesh identity of this workload.
+    pub fn identity(&self) -> Identity {
+        Identity::of_service_account(&self.service_account, &self.namespace)
+    }
+}
+
+/// One pod behind a Service port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The pod's address and its (target) port.
+    pub addr: SocketAddr,
+    /// The pod.
+    pub workload: Arc<Workload>,
+    /// What its certificate must say. None: the pod has no sidecar and is sent plain TCP.
+    pub identity: Option<Identity>,
+    /// The port carries bytes that are not to be looked at.
+    pub opaque: bool,
+}
+
+/// A Service port that a pod calls.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The Service's name.
+    pub service: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The Service's port.
+    pub port: u16,
+    /// `HOST[:PORT]` as the application's configuration wrote it: what `Host` and `:authority` are restored to.
+    pub authority: String,
+    /// Do not detect a protocol; balance connections.
+    pub opaque: bool,
+    /// Timeouts, retries and failure accrual.
+    pub settings: OutboundSettings,
+    /// The ready endpoints, as they change. The last value stays in force when the sender is dropped.
+    pub endpoints: watch::Receiver<Arc<[Endpoint]>>,
+}
+
+/// A container port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundPort {
+    /// The number, on the pod's address and on the application's.
+    pub port: u16,
+    /// Do not detect a protocol.
+    pub opaque: bool,
+    /// The port's name in the pod's specification.
+    pub name: Option<String>,
+}
+
+/// Everything a sidecar is started with.
+#[derive(Clone, Debug)]
+pub struct SidecarSpec {
+    /// The pod.
+    pub workload: Arc<Workload>,
+    /// Where the sidecar listens for others, and what its own connections come from.
+    pub pod_ip: Ipv4Addr,
+    /// Where the application listens, and where the sidecar listens for it.
+    pub app_ip: Ipv4Addr,
+    /// The declared container ports.
+    pub inbound: Vec<InboundPort>,
+    /// What the pod calls. More can be added with [`crate::Sidecar::add_target`].
+    pub targets: Vec<Target>,
+    /// The port of `/metrics`, `/live` and `/ready` on `pod_ip` (Linkerd's is 4191). None: none.
+    pub metrics_port: Option<u16>,
+}

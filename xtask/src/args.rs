@@ -1,0 +1,318 @@
+//! What the user can say, and nothing else.
+
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// The workspace's whole dev environment as one command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100,
+    after_help = "Start here:\n  cargo xtask up --grpc --linkerd\n\n\
+        Exit codes: 0 ok, 1 a check failed, 2 usage, 3 environment (missing tool, port taken)."
+)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Global {
+    /// Colour the output
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: When,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum When {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build and run everything, watch and redeploy
+    Up(Up),
+    /// Stop and remove what `up` started
+    Down(Down),
+    /// What runs, where, and why something does not
+    Status(Status),
+    /// What the services wrote
+    Logs(Logs),
+    /// One real request from a client with a given identity
+    Call(Call),
+    /// Prove that the environment does what it should
+    Smoke(Smoke),
+    /// What this machine has and lacks
+    Doctor(Doctor),
+    /// Add a service: crate, manifests, Ingress
+    New(New),
+    /// This project's own figures, measured here
+    Bench(Bench),
+    /// Everything CI runs: format, lint, tests, smoke
+    Ci(Ci),
+}
+
+/// Where the pods run.
+#[derive(Clone, Copy, Debug, Default, ValueEnum, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// kind where a Docker engine answers, else local
+    #[default]
+    Auto,
+    /// A kind cluster
+    Kind,
+    /// Processes on this machine: no Docker, no cluster, no root
+    Local,
+}
+
+/// What the output is for.
+#[derive(Clone, Copy, Debug, Default, ValueEnum, PartialEq, Eq)]
+pub enum Output {
+    /// People
+    #[default]
+    Text,
+    /// Scripts
+    Json,
+}
+
+/// The four modes: two switches.
+#[derive(Clone, Copy, Debug, Default, ClapArgs)]
+pub struct ModeArgs {
+    /// gRPC between the services, in place of HTTP with JSON
+    #[arg(long)]
+    pub grpc: bool,
+    /// Every pod with a sidecar: mutual TLS, per-request balancing
+    #[arg(long)]
+    pub linkerd: bool,
+}
+
+/// Build and run everything, watch and redeploy.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask up --grpc --linkerd\n  \
+    cargo xtask up --detach --no-watch && cargo test && cargo xtask down")]
+pub struct Up {
+    #[command(flatten)]
+    pub mode: ModeArgs,
+    /// Leave the ingress out, and the workloads that call through it
+    #[arg(long)]
+    pub no_ingress: bool,
+    /// Where the pods run
+    #[arg(long, value_name = "RUNTIME", default_value = "auto")]
+    pub runtime: RuntimeChoice,
+    /// The ingress's port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// Return when everything is ready; it runs on until `cargo xtask down`
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Do not rebuild or redeploy on changes
+    #[arg(long)]
+    pub no_watch: bool,
+    /// Build the services with optimisations
+    #[arg(long)]
+    pub release: bool,
+    /// Give up when not everything is ready after this long
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub timeout: Duration,
+    /// text for people, json for one event a line
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+    /// This process is the background half of `--detach`
+    #[arg(long, hide = true)]
+    pub background: bool,
+}
+
+/// Stop and remove what `up` started.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Example:\n  cargo xtask down")]
+pub struct Down {
+    /// Also remove what is kept between runs: logs, built revisions
+    #[arg(long)]
+    pub all: bool,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// What runs, where, and why something does not.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask status\n  cargo xtask status -o json | jq '.pods[].state'")]
+pub struct Status {
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// What the services wrote.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask logs baz -f\n  cargo xtask logs --since 5m -o json")]
+pub struct Logs {
+    /// Only these services or pods; all by default
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only lines younger than this
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub since: Option<Duration>,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// One real request from a client with a given identity, through its own sidecar.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask call --as bar baz:9090/demo.Baz/GetInfo\n  \
+    cargo xtask call --unmeshed -X POST -H 'x-who: me' -d '{}' baz:80/foo/bar\n  \
+    cargo xtask call --as bar --count 300 -o json baz:grpc/demo.Baz/GetInfo")]
+pub struct Call {
+    /// SERVICE:PORT/PATH; the port by number or name, the path of a gRPC call is PACKAGE.SERVICE/METHOD
+    #[arg(value_name = "SERVICE:PORT/PATH")]
+    pub target: String,
+    /// The client's identity: a ServiceAccount of the environment
+    #[arg(long = "as", value_name = "SERVICEACCOUNT", conflicts_with = "unmeshed")]
+    pub service_account: Option<String>,
+    /// A client without a sidecar
+    #[arg(long)]
+    pub unmeshed: bool,
+    /// The HTTP method; GET, or POST with data
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    pub method: Option<String>,
+    /// A header, as 'name: value'; may be given again
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub headers: Vec<String>,
+    /// The body; for gRPC the request message as JSON
+    #[arg(short = 'd', long, value_name = "BODY")]
+    pub data: Option<String>,
+    /// Send it this often and count who answered
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: u32,
+    /// How many at once, with --count
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub concurrency: u32,
+    /// How long one request may take
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub timeout: Duration,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// What `smoke` prints.
+#[derive(Clone, Copy, Debug, Default, ValueEnum, PartialEq, Eq)]
+pub enum SmokeOutput {
+    /// People
+    #[default]
+    Text,
+    /// Scripts
+    Json,
+    /// CI systems: `JUnit` XML
+    Junit,
+}
+
+/// Prove that the environment does what it should: modes, spread, identities, shutdown.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask smoke --matrix --runtime local\n  \
+    cargo xtask smoke --grpc --linkerd -o junit > smoke.xml\n  \
+    cargo xtask smoke --grpc --exec 'curl -sf http://foo.localhost:8080/'")]
+pub struct Smoke {
+    #[command(flatten)]
+    pub mode: ModeArgs,
+    /// All four modes, one after the other
+    #[arg(long, conflicts_with_all = ["grpc", "linkerd"])]
+    pub matrix: bool,
+    #[arg(long, value_name = "RUNTIME", default_value = "auto")]
+    pub runtime: RuntimeChoice,
+    /// The ingress's port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Requests a spread is measured over
+    #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(300..=100_000))]
+    pub requests: u32,
+    /// Run this in a shell against the environment (its URL is in `XTASK_URL`) as one more check
+    #[arg(long, value_name = "CMD")]
+    pub exec: Option<String>,
+    /// Build the services with optimisations
+    #[arg(long)]
+    pub release: bool,
+    #[arg(short, long, default_value = "text")]
+    pub output: SmokeOutput,
+}
+
+/// What this machine has and lacks, and what to do about it.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Example:\n  cargo xtask doctor -o json")]
+pub struct Doctor {
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// Add a service: a crate under services/, its manifests, its Ingress.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(
+    after_help = "Example:\n  cargo xtask new qux\n\nA running `up` builds, starts and routes to it at once."
+)]
+pub struct New {
+    /// Its name: a DNS label, and a crate name
+    pub name: String,
+}
+
+/// This project's own figures, measured on this machine.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench mesh idle -o json")]
+pub struct Bench {
+    /// Only these; all by default
+    #[arg(value_enum, value_name = "FIGURE")]
+    pub figures: Vec<Figure>,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// One of `bench`'s figures.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum Figure {
+    /// Warm `up --grpc --linkerd --detach` to all ready
+    Start,
+    /// A saved change to the first answer by new code, beside the bare build
+    Edit,
+    /// The same gRPC call direct, through a Service, through two sidecars
+    Mesh,
+    /// CPU and memory of an idle environment
+    Idle,
+    /// `cargo build -p xtask` from nothing
+    Cold,
+}
+
+/// Everything CI runs: format, lint, tests, smoke.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Example:\n  cargo xtask ci")]
+pub struct Ci {
+    /// Also build from nothing and measure
+    #[arg(long)]
+    pub bench: bool,
+}
+
+/// A span of time as people write it: `500ms`, `30s`, `5m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let count: u64 = digits.parse().map_err(|_| format!("`{text}` is not like 500ms, 30s, 5m or 1h"))?;
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("`{text}` is not like 500ms, 30s, 5m or 1h")),
+    };
+    count.checked_mul(unit).map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
+}

@@ -1,0 +1,28 @@
+//! Cold build: `cargo build -p xtask` with nothing compiled yet (downloads are not counted).
+
+use std::time::Instant;
+
+use super::figures::{Figure, Target};
+use crate::command::Checkout;
+use crate::error::Fault;
+use crate::process::cargo;
+
+/// Measures it, in a build directory that is made and removed for each run.
+pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figure>> {
+    let target = checkout.state.path().join("bench").join("cold");
+    let mut samples = Vec::new();
+    for _ in 0..runs {
+        let _ = std::fs::remove_dir_all(&target);
+        let start = Instant::now();
+        let output =
+            cargo::build_into(&checkout.root, &target, &["build", "--quiet", "--package", "xtask"]).await?;
+        if !output.status.success() {
+            let told = String::from_utf8_lossy(&output.stderr);
+            return Err(Fault::failed(format!("the cold build failed: {told}")).into());
+        }
+        samples.push(start.elapsed().as_secs_f64());
+    }
+    let _ = std::fs::remove_dir_all(&target);
+    let what = "cold build: `cargo build -p xtask`";
+    Ok(vec![Figure::of("cold", what, "s", &samples).target(Target::Below(120.0))])
+}

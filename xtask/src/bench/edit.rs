@@ -1,0 +1,134 @@
+//! Edit-to-live: a saved change to the first answer by new code, beside the bare build of such a change.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::figures::{Figure, Target};
+use super::scratch::Scratch;
+use crate::error::Fault;
+use crate::plan::Plan;
+use crate::smoke::answer::Answer;
+use crate::smoke::load::{self, Got};
+use crate::workspace::Workspace;
+
+/// Longer than any build of one service.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Measures both, a change each, in turn: the bare build with nothing running first, then the change
+/// under a running `up`, of the service with the most replicas.
+pub async fn measure(
+    scratch: &Scratch,
+    plan: &Plan,
+    workspace: &Workspace,
+    runs: u32,
+) -> anyhow::Result<Vec<Figure>> {
+    let service = most_replicated(plan).context("no Deployment of a service of this workspace")?;
+    let host = plan.hosts().into_iter().next().context("no Ingress to ask through")?;
+    let crate_dir = workspace.services.iter().find(|s| s.name == service).context("no such service")?;
+    let main = scratch.root.join(&crate_dir.dir).join("src/main.rs");
+    let source = Source::open(main)?;
+
+    let mut bare = Vec::new();
+    for edition in 0..runs {
+        source.change(edition)?;
+        bare.push(scratch.build(&crate_dir.package).await? * 1000.0);
+    }
+    let ingress = scratch.up_with(&["--grpc", "--linkerd"]).await?.parse()?;
+    let mut live = Vec::new();
+    for edition in 0..runs {
+        let old = pods(scratch, &service).await?;
+        let start = Instant::now();
+        source.change(runs + edition)?;
+        first_new_answer(ingress, &host, &service, &old, start).await?;
+        live.push(start.elapsed().as_secs_f64() * 1000.0);
+        settled(scratch, &service, &old).await?;
+    }
+    scratch.xtask(&["down"]).await?;
+    source.restore()?;
+
+    let bare = Figure::of("edit.build", format!("bare `cargo build` of a change in {service}"), "ms", &bare);
+    let what = format!("edit-to-live: save in {service} to the first answer by new code");
+    let live_figure = Figure::of("edit.live", what, "ms", &live);
+    let added: Vec<f64> = live.iter().map(|live| live - bare.median).collect();
+    let what = "edit-to-live on top of the bare build (its median)";
+    let added = Figure::of("edit.added", what, "ms", &added).target(Target::Below(150.0));
+    Ok(vec![bare, live_figure, added])
+}
+
+fn most_replicated(plan: &Plan) -> Option<String> {
+    let replicas = |name: &str| plan.replicas(name);
+    plan.images.iter().max_by_key(|name| replicas(name)).cloned()
+}
+
+/// A source file that is changed so that its program differs, and put back.
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    fn open(path: PathBuf) -> anyhow::Result<Self> {
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self { path, text })
+    }
+
+    fn change(&self, edition: u32) -> anyhow::Result<()> {
+        self.save(&format!("{}\n#[used]\nstatic EDITION: u32 = {edition};\n", self.text))
+    }
+
+    fn restore(&self) -> anyhow::Result<()> {
+        self.save(&self.text)
+    }
+
+    /// As editors save: a new file put in the old one's place.
+    fn save(&self, text: &str) -> anyhow::Result<()> {
+        let new: &Path = &self.path.with_extension("rs~");
+        std::fs::write(new, text).and_then(|()| std::fs::rename(new, &self.path))?;
+        Ok(())
+    }
+}
+
+async fn pods(scratch: &Scratch, service: &str) -> anyhow::Result<Vec<String>> {
+    let status: Value = serde_json::from_str(&scratch.xtask(&["status", "-o", "json"]).await?)?;
+    let pods = status["pods"].as_array().context("no pods in the status")?;
+    let of_service = pods.iter().filter(|pod| pod["deployment"] == service && pod["state"] != "Terminating");
+    Ok(of_service.filter_map(|pod| pod["name"].as_str().map(str::to_owned)).collect())
+}
+
+async fn first_new_answer(
+    ingress: SocketAddr,
+    host: &str,
+    service: &str,
+    old: &[String],
+    start: Instant,
+) -> anyhow::Result<()> {
+    while start.elapsed() < PATIENCE {
+        for got in load::send(ingress, host, 4, 2).await {
+            let Got::Answer(200, body) = got else { continue };
+            let Ok(answer) = serde_json::from_str::<Answer>(&body) else { continue };
+            if answer.all().iter().any(|a| a.service == service && !old.contains(&a.hostname)) {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Err(Fault::failed(format!("no new pod of {service} answered within {PATIENCE:?}")).into())
+}
+
+/// Waits until all the old pods are gone, so that the next change starts from a settled state.
+async fn settled(scratch: &Scratch, service: &str, old: &[String]) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let now = pods(scratch, service).await.unwrap_or_else(|_| old.to_vec());
+        if now.len() == old.len() && now.iter().all(|pod| !old.contains(pod)) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(Fault::failed(format!("the rollout of {service} did not end within {PATIENCE:?}")).into())
+}

@@ -1,0 +1,113 @@
+//! Mesh cost: the same gRPC call direct, through a Service's address, and through two sidecars with mutual
+//! TLS. Client, sidecars and server share this process and its two worker threads.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use mesh::measure::{self, Sample};
+use mesh::{
+    AllUnauthenticated, Endpoint, InboundPort, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target,
+    Workload,
+};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::figures::{Figure, Target as Bound};
+use crate::command::Checkout;
+use crate::error::Fault;
+use crate::runtime::local::{Block, Vip};
+
+const PORT: u16 = 9090;
+
+/// How long latency, and then throughput, is measured for one sample.
+const SPAN: Duration = Duration::from_secs(1);
+
+/// Measures all three ways in turn, `runs` times, so that a machine that drifts drifts for all.
+pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figure>> {
+    let none_left = || Fault::environment("no loopback address is left");
+    let block = Block::claim(&checkout.root)?;
+    let lease = |lease: Option<_>| lease.ok_or_else(none_left);
+    let (pod, app) = (lease(block.pod())?, lease(block.hidden())?);
+    let (client_pod, client_app) = (lease(block.pod())?, lease(block.hidden())?);
+    let service = lease(block.service())?;
+
+    let direct = SocketAddr::from((app.ip(), PORT));
+    let server = tokio::spawn(measure::serve(TcpListener::bind(direct).await?));
+    let issuer = Issuer::generate()?;
+    let serving = spec("server", pod.ip(), app.ip());
+    let endpoint = |addr, meshed: bool| Endpoint {
+        addr,
+        workload: Arc::clone(&serving.workload),
+        identity: meshed.then(|| serving.workload.identity()),
+        opaque: false,
+    };
+    let (_plain, plain) = watch::channel(Arc::from([endpoint(direct, false)]));
+    let vip = Vip::start(SocketAddr::from((service.ip(), PORT)), plain)?;
+    let (_meshed, meshed) = watch::channel(Arc::from([endpoint(SocketAddr::from((pod.ip(), PORT)), true)]));
+    let target = Target {
+        service: "server".to_owned(),
+        namespace: "default".to_owned(),
+        port: PORT,
+        authority: format!("server:{PORT}"),
+        opaque: false,
+        settings: OutboundSettings::default(),
+        endpoints: meshed,
+    };
+    let mut calling = spec("client", client_pod.ip(), client_app.ip());
+    calling.inbound.clear();
+    let _server_side = Sidecar::start(serving, &issuer, Arc::new(AllUnauthenticated)).await?;
+    let client_side = Sidecar::start(calling, &issuer, Arc::new(AllUnauthenticated)).await?;
+    let sidecars = client_side.add_target(target).await?;
+
+    let mut samples: [Vec<Sample>; 3] = Default::default();
+    for _ in 0..runs {
+        for (way, samples) in [direct, vip.addr(), sidecars].into_iter().zip(&mut samples) {
+            samples
+                .push(measure::measure(way, SPAN).await.map_err(|error| anyhow!("a call failed: {error}"))?);
+        }
+    }
+    server.abort();
+    Ok(figures(&samples))
+}
+
+fn spec(name: &str, pod_ip: Ipv4Addr, app_ip: Ipv4Addr) -> SidecarSpec {
+    SidecarSpec {
+        workload: Arc::new(Workload {
+            pod: format!("{name}-0"),
+            namespace: "default".to_owned(),
+            service_account: name.to_owned(),
+            deployment: name.to_owned(),
+            pod_template_hash: "0".to_owned(),
+        }),
+        pod_ip,
+        app_ip,
+        inbound: vec![InboundPort { port: PORT, opaque: false, name: Some("grpc".to_owned()) }],
+        targets: Vec::new(),
+        metrics_port: None,
+    }
+}
+
+fn figures([direct, service, sidecars]: &[Vec<Sample>; 3]) -> Vec<Figure> {
+    let of = |samples: &[Sample], what: fn(&Sample) -> f64| samples.iter().map(what).collect::<Vec<_>>();
+    let p50 = |samples: &[Sample]| of(samples, |s| s.p50);
+    let p99 = |samples: &[Sample]| of(samples, |s| s.p99);
+    let rate = |samples: &[Sample]| of(samples, |s| s.throughput);
+    // Each sample against the direct one of its own round.
+    let added: Vec<f64> =
+        sidecars.iter().zip(direct).map(|(meshed, direct)| meshed.p50 - direct.p50).collect();
+    vec![
+        Figure::of("mesh.direct.p50", "gRPC call, direct: p50 at 100/s", "ms", &p50(direct)),
+        Figure::of("mesh.direct.p99", "gRPC call, direct: p99 at 100/s", "ms", &p99(direct)),
+        Figure::of("mesh.direct.rate", "gRPC call, direct: 32 in flight", "/s", &rate(direct)),
+        Figure::of("mesh.service.p50", "through a Service: p50 at 100/s", "ms", &p50(service)),
+        Figure::of("mesh.service.p99", "through a Service: p99 at 100/s", "ms", &p99(service)),
+        Figure::of("mesh.service.rate", "through a Service: 32 in flight", "/s", &rate(service)),
+        Figure::of("mesh.sidecars.p50", "through two sidecars: p50 at 100/s", "ms", &p50(sidecars)),
+        Figure::of("mesh.sidecars.p99", "through two sidecars: p99 at 100/s", "ms", &p99(sidecars)),
+        Figure::of("mesh.added.p50", "two sidecars add at p50", "ms", &added).target(Bound::Below(0.4)),
+        Figure::of("mesh.sidecars.rate", "through two sidecars: 32 in flight", "/s", &rate(sidecars))
+            .target(Bound::Above(20_000.0)),
+    ]
+}

@@ -1,0 +1,10 @@
+//! This project's own figures: each measured on this machine, none assumed.
+
+pub mod cold;
+pub mod edit;
+pub mod figures;
+pub mod idle;
+pub mod machine;
+pub mod mesh;
+pub mod scratch;
+pub mod start;

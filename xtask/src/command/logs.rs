@@ -1,0 +1,88 @@
+//! `logs`: what the services wrote, while they run and afterwards.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::args::{self, Output};
+use crate::command::Checkout;
+use crate::error::{Exit, Fault};
+use crate::process;
+use crate::report::{Printer, event::Event, line_out};
+use crate::runtime::local::log_file::{LogLine, LogReader, deployment_of};
+
+/// How often the files are looked at when following.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Prints the lines of all pods by time; with `--follow` until told to stop.
+pub async fn run(args: args::Logs, colour: bool) -> anyhow::Result<Exit> {
+    let checkout = Checkout::open().await?;
+    let since = match args.since {
+        Some(since) => Some(Timestamp::now().checked_sub(jiff::SignedDuration::try_from(since)?)?),
+        None => None,
+    };
+    let known = known(&checkout)?;
+    if let Some(unknown) = args.services.iter().find(|name| !known.contains(name)) {
+        let deployments: Vec<&str> = {
+            let mut names: Vec<&str> = known.iter().map(|pod| deployment_of(pod)).collect();
+            names.dedup();
+            names
+        };
+        let known = if deployments.is_empty() { "none wrote yet".to_owned() } else { deployments.join(", ") };
+        return Err(
+            Fault::usage(format!("no service or pod `{unknown}` wrote anything (known: {known})")).into()
+        );
+    }
+    let mut reader = LogReader::new(checkout.state.logs(), args.services.clone(), since);
+    let mut printer = Printer::new(Output::Text, colour);
+    let print = |reader: &mut LogReader, printer: &mut Printer| -> anyhow::Result<()> {
+        for line in reader.read()? {
+            show(&line, args.output, printer)?;
+        }
+        Ok(())
+    };
+    print(&mut reader, &mut printer)?;
+    while args.follow {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => print(&mut reader, &mut printer)?,
+            () = process::told_to_stop() => break,
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// A line for scripts.
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    time: String,
+    pod: &'a str,
+    deployment: &'a str,
+    line: &'a str,
+}
+
+fn show(line: &LogLine, output: Output, printer: &mut Printer) -> anyhow::Result<()> {
+    let LogLine { at, pod, line } = line;
+    let deployment = deployment_of(pod);
+    match output {
+        Output::Text => printer.print(&Event::Log {
+            pod: pod.to_string(),
+            deployment: deployment.to_owned(),
+            line: line.clone(),
+        }),
+        Output::Json => {
+            line_out(&serde_json::to_string(&JsonLine { time: at.to_string(), pod, deployment, line })?);
+        }
+    }
+    Ok(())
+}
+
+/// The names that `logs` takes: pods and their Deployments.
+fn known(checkout: &Checkout) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for pod in crate::runtime::local::log_file::pods(&checkout.state.logs()).unwrap_or_default() {
+        names.push(deployment_of(&pod).to_owned());
+        names.push(pod);
+    }
+    Ok(names)
+}

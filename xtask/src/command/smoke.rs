@@ -1,0 +1,269 @@
+//! `smoke`: prove that the environment does what it should, in one mode or all four.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::args::{self, SmokeOutput};
+use crate::command::Checkout;
+use crate::environment::{self, Environment, Options, millis};
+use crate::error::{Exit, Fault};
+use crate::plan::edges::edges;
+use crate::plan::{Mode, Plan};
+use crate::process;
+use crate::report::{Event, Events, line_out};
+use crate::runtime::choose::choose;
+use crate::runtime::{CallAnswer, CallRequest, Running, Status};
+use crate::session::{self, Lock};
+use crate::smoke::answer::Answer;
+use crate::smoke::outcome::mode_name;
+use crate::smoke::{Check, ModeReport, Outcome, Report, checks, junit, load};
+
+/// Requests at once, as in the figures that were measured on a real Linkerd.
+const CONCURRENCY: u32 = 10;
+
+/// Checks, and reports. Exit code 1 when a check failed.
+pub async fn run(args: args::Smoke, colour: bool) -> anyhow::Result<Exit> {
+    let chosen = choose(args.runtime)?;
+    let checkout = Checkout::open().await?;
+    let all = [(false, false), (true, false), (false, true), (true, true)];
+    let asked = [(args.mode.grpc, args.mode.linkerd)];
+    let modes: &[(bool, bool)] = if args.matrix { &all } else { &asked };
+    let mut report = Report { passed: true, runtime: chosen.runtime.to_owned(), modes: Vec::new() };
+    for &(grpc, linkerd) in modes {
+        let mode = Mode { grpc, linkerd };
+        let start = Instant::now();
+        let (checks, spread) = match session::find(&checkout.state) {
+            Some(session) => running(&checkout, &session, mode, &args).await?,
+            None => from_nothing(&checkout, mode, &args, colour).await?,
+        };
+        let passed = checks.iter().all(|check| check.outcome != Outcome::Failed);
+        let ms = millis(start.elapsed());
+        let one = ModeReport { mode: mode_name(mode), grpc, linkerd, passed, ms, checks, spread };
+        report.passed &= passed;
+        if args.output == SmokeOutput::Text {
+            line_out(one.text().trim_end());
+        } else {
+            // Progress for whoever watches; the report itself goes to standard output, whole.
+            eprintln!(
+                "{}: {} in {}",
+                one.mode,
+                if passed { "passed" } else { "FAILED" },
+                crate::report::span(ms)
+            );
+        }
+        report.modes.push(one);
+    }
+    match args.output {
+        SmokeOutput::Text => {
+            let failed = report.modes.iter().filter(|mode| !mode.passed).count();
+            line_out(&format!(
+                "smoke: {} of {} modes passed",
+                report.modes.len() - failed,
+                report.modes.len()
+            ));
+        }
+        SmokeOutput::Json => line_out(&serde_json::to_string_pretty(&report)?),
+        SmokeOutput::Junit => line_out(junit::xml(&report)?.trim_end()),
+    }
+    Ok(if report.passed { Exit::Ok } else { Exit::Failed })
+}
+
+type Found = (Vec<Check>, Vec<crate::smoke::Spread>);
+
+/// Checks an environment that is up already; it stays up.
+async fn running(
+    checkout: &Checkout,
+    session: &session::Session,
+    mode: Mode,
+    args: &args::Smoke,
+) -> anyhow::Result<Found> {
+    let status = session.status().await?;
+    if (status.grpc, status.linkerd) != (mode.grpc, mode.linkerd) {
+        let up = mode_name(Mode { grpc: status.grpc, linkerd: status.linkerd });
+        return Err(Fault::usage(format!("what is up is `{up}`, not `{}`", mode_name(mode)))
+            .hint("give smoke the same mode, or `cargo xtask down` first")
+            .into());
+    }
+    let plan = environment::read(&checkout.workspace, mode, status.ingress.is_some())?;
+    let ingress = status.ingress.as_ref().and_then(|address| address.parse().ok());
+    let (mut checks, spread) = traffic(session, &plan, ingress, args).await?;
+    checks.push(Check::skipped("shutdown", "it was up before, and stays up"));
+    Ok((checks, spread))
+}
+
+/// Brings an environment up, checks it, and takes it down, which is the last check.
+async fn from_nothing(
+    checkout: &Checkout,
+    mode: Mode,
+    args: &args::Smoke,
+    colour: bool,
+) -> anyhow::Result<Found> {
+    let events = Events::default();
+    let options = Options {
+        mode,
+        ingress: Some(args.port),
+        release: args.release,
+        timeout: Duration::from_secs(120),
+        colour,
+    };
+    let (environment, mut stop_requests) =
+        Environment::open(checkout.clone(), options, &choose(args.runtime)?, &events).await?;
+    let outcome = tokio::select! {
+        outcome = check(&environment, args) => outcome,
+        () = process::told_to_stop() => Err(Fault::failed("interrupted").into()),
+        reply = stop_requests.recv() => {
+            if let Some(reply) = reply {
+                let _ = reply.send(Vec::new());
+            }
+            Err(Fault::failed("`cargo xtask down` ended it").into())
+        }
+    };
+    let status = environment.runtime.status().await.unwrap_or_default();
+    let ingress = environment.ingress();
+    let start = Instant::now();
+    let pods = environment.take_down("smoke is done").await?;
+    let left = left_over(&status, ingress, checkout);
+    let (mut checks, spread) = match outcome {
+        Ok(found) => found,
+        Err(error) => {
+            // What it told on the way is the evidence: rustc's errors, pods that crashed.
+            let (told, _) = events.subscribe();
+            told.iter().filter_map(|event| trouble(event)).for_each(|line| eprintln!("{line}"));
+            return Err(error);
+        }
+    };
+    checks.push(checks::shutdown(&pods, &left).timed(start));
+    Ok((checks, spread))
+}
+
+async fn check(environment: &Environment, args: &args::Smoke) -> anyhow::Result<Found> {
+    let start = Instant::now();
+    environment.bring_up(start).await?;
+    let ingress = environment.ingress();
+    let (mut checks, spread) = traffic(&*environment.runtime, &environment.plan(), ingress, args).await?;
+    let ready = Check::of("start", "everything got ready", Vec::new()).timed(start);
+    checks.insert(0, ready);
+    Ok((checks, spread))
+}
+
+/// Every check that is made from traffic.
+async fn traffic(
+    runtime: &dyn Running,
+    plan: &Plan,
+    ingress: Option<SocketAddr>,
+    args: &args::Smoke,
+) -> anyhow::Result<Found> {
+    let Some(ingress) = ingress else {
+        let why = "there is no ingress to send requests through";
+        return Ok((vec![Check::skipped("answers", why)], Vec::new()));
+    };
+    let mut found = Vec::new();
+    let mut answers = Vec::new();
+    for host in plan.hosts() {
+        let start = Instant::now();
+        let got = load::send(ingress, &host, args.requests, CONCURRENCY).await;
+        found.push(checks::answered(&host, &got).timed(start));
+        answers.extend(checks::documents(&got));
+    }
+    let mut callees: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for edge in edges(plan) {
+        callees.entry(edge.client).or_default().insert(edge.service);
+    }
+    let replicas = plan.images.iter().map(|name| (name.clone(), plan.replicas(name))).collect();
+    let identities =
+        plan.images.iter().filter_map(|name| Some((name.clone(), plan.identity(name)?))).collect();
+    let spread = checks::spread(&answers);
+    found.push(checks::callees(&answers, &callees));
+    found.push(checks::protocol(&answers, plan.mode));
+    found.push(checks::balance(&spread, &replicas, plan.mode));
+    found.push(checks::identity(&answers, &identities, plan.mode));
+    found.push(calls(runtime, plan, &answers).await?);
+    found.push(checks::readiness(&runtime.status().await?));
+    if let Some(command) = &args.exec {
+        found.push(exec(command, plan, ingress).await?);
+    }
+    Ok((found, spread))
+}
+
+/// Every call that the services were seen to make, once more from a client of its own with the caller's
+/// identity.
+async fn calls(runtime: &dyn Running, plan: &Plan, answers: &[Answer]) -> anyhow::Result<Check> {
+    let start = Instant::now();
+    let hops = answers.iter().flat_map(Answer::hops);
+    let seen: BTreeSet<_> =
+        hops.map(|hop| (hop.client, hop.answer.service.as_str(), hop.answer.path.as_str())).collect();
+    let mut evidence = Vec::new();
+    for &(client, service, path) in &seen {
+        let port = edges(plan).into_iter().find(|edge| {
+            let named = plan.service_port(service, &edge.port.to_string()).and_then(|port| port.name.clone());
+            let grpc = named.is_some_and(|name| name.starts_with("grpc"));
+            (edge.client.as_str(), edge.service.as_str(), grpc) == (client, service, plan.mode.grpc)
+        });
+        let Some(port) = port else { continue };
+        let request = CallRequest {
+            service_account: plan.service_account(client).filter(|_| plan.mode.linkerd),
+            service: service.to_owned(),
+            port: port.port.to_string(),
+            path: path.to_owned(),
+            timeout_ms: 10_000,
+            count: 1,
+            concurrency: 1,
+            ..CallRequest::default()
+        };
+        let answer = runtime.call(request).await?;
+        let well = answer.status == Some(200) && answer.grpc_status.unwrap_or(0) == 0;
+        let identity = plan.identity(client).filter(|_| plan.mode.linkerd);
+        let known = identity.is_none_or(|identity| answer.body.contains(&identity));
+        if !well || !known {
+            let CallAnswer { status, grpc_status, grpc_message, error, body, .. } = answer;
+            let told = error.or(grpc_message).unwrap_or(body);
+            evidence.push(format!("{client} -> {service}{path}: {status:?} {grpc_status:?} {told}"));
+        }
+    }
+    Ok(Check::of("calls", format!("{} calls repeated by clients of their own", seen.len()), evidence)
+        .timed(start))
+}
+
+/// A command of the user's, against the environment.
+async fn exec(command: &str, plan: &Plan, ingress: SocketAddr) -> anyhow::Result<Check> {
+    let start = Instant::now();
+    let host = plan.hosts().into_iter().next().unwrap_or_else(|| "localhost".to_owned());
+    let url = format!("http://{host}:{}/", ingress.port());
+    let output = process::shell(command, Path::new("."), &[("XTASK_URL", &url)]).await?;
+    let told =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let detail = match output.status.code() {
+        Some(code) => format!("`{command}` ended with exit code {code}"),
+        None => format!("`{command}` was ended by a signal"),
+    };
+    let evidence = if output.status.success() { Vec::new() } else { vec![told] };
+    Ok(Check::of("exec", detail, evidence).timed(start))
+}
+
+/// What of an environment is still there after it was taken down.
+fn left_over(status: &Status, ingress: Option<SocketAddr>, checkout: &Checkout) -> Vec<String> {
+    let mut left: Vec<String> = status
+        .pods
+        .iter()
+        .filter_map(|pod| {
+            pod.pid.filter(|pid| process::is_alive(*pid)).map(|pid| format!("{}: pid {pid} lives", pod.name))
+        })
+        .collect();
+    if let Some(address) = ingress.filter(|address| TcpListener::bind(address).is_err()) {
+        left.push(format!("{address} is still taken"));
+    }
+    if let Some(holder) = Lock::holder(&checkout.state) {
+        left.push(format!("pid {} still holds the checkout's lock", holder.pid));
+    }
+    left
+}
+
+fn trouble(event: &Event) -> Option<String> {
+    match event {
+        Event::Compiler { rendered, error: true } => Some(rendered.clone()),
+        Event::Error { message, .. } => Some(message.clone()),
+        _ => None,
+    }
+}

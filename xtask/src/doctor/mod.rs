@@ -1,0 +1,125 @@
+//! What this machine has and lacks. Each check's file gathers facts and judges them apart, so that the
+//! judgement can be tested with any facts.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+
+pub mod docker;
+pub mod limits;
+pub mod machine;
+pub mod network;
+pub mod toolchain;
+
+/// How a finding is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// It works, with something to know.
+    Warning,
+    /// `up` would fail.
+    Problem,
+}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The check: one word.
+    pub check: &'static str,
+    /// How it is to be taken.
+    pub level: Level,
+    /// What is the case.
+    pub found: String,
+    /// What to do about it: best a command to paste. None when all is well.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    /// All is well.
+    pub fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, level: Level::Ok, found: found.into(), remedy: None }
+    }
+
+    /// It works, with something to know.
+    pub fn warning(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { check, level: Level::Warning, found: found.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// `up` would fail.
+    pub fn problem(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { check, level: Level::Problem, found: found.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// Everything that is looked at.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub machine: machine::Facts,
+    pub toolchain: toolchain::Facts,
+    pub limits: limits::Facts,
+    pub network: network::Facts,
+    pub docker: docker::Facts,
+}
+
+impl Facts {
+    /// Looks at this machine and this checkout.
+    pub async fn gather(root: &Path, target: &Path) -> Self {
+        let (toolchain, network, docker) = tokio::join!(
+            toolchain::Facts::gather(root),
+            network::Facts::gather(),
+            docker::Facts::gather(root)
+        );
+        Self {
+            machine: machine::Facts::gather(target),
+            toolchain,
+            limits: limits::Facts::gather(),
+            network,
+            docker,
+        }
+    }
+
+    /// What is to be said of it.
+    pub fn judge(&self) -> Vec<Finding> {
+        let mut findings = self.machine.judge();
+        findings.extend(self.toolchain.judge());
+        findings.extend(self.limits.judge());
+        findings.extend(self.network.judge());
+        findings.push(self.docker.judge());
+        findings
+    }
+}
+
+/// The findings for people.
+pub fn text(findings: &[Finding], colour: bool) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let (word, paint) = match finding.level {
+            Level::Ok => ("ok", "\x1b[32m"),
+            Level::Warning => ("warning", "\x1b[33m"),
+            Level::Problem => ("problem", "\x1b[1;31m"),
+        };
+        let (paint, cyan, reset) = if colour { (paint, "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        let _ = writeln!(text, "{paint}{word:<8}{reset} {:<10} {}", finding.check, finding.found);
+        if let Some(remedy) = &finding.remedy {
+            let _ = writeln!(text, "{:20}{cyan}hint:{reset} {remedy}", "");
+        }
+    }
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let _ = match (count(Level::Problem), count(Level::Warning)) {
+        (0, 0) => writeln!(text, "\nAll is well."),
+        (problems, warnings) => {
+            writeln!(text, "\n{}, {}.", counted(problems, "problem"), counted(warnings, "warning"))
+        }
+    };
+    text
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+use super::*;
+use network::Port;
+
+fn well() -> Facts {
+    Facts {
+        machine: machine::Facts {
+            os: "linux".to_owned(),
+            kernel: "Linux 6.8.0 x86_64".to_owned(),
+            cpus: 2,
+            memory: Some(8 << 30),
+            disk: Some(50 << 30),
+            target: "/w/target".to_owned(),
+            unwritable: None,
+        },
+        toolchain: toolchain::Facts {
+            rustc: Some("rustc 1.95.0 (59807616e 2026-04-14)".to_owned()),
+            cargo: Some("cargo 1.95.0 (f2d3ce0bd 2026-03-21)".to_owned()),
+            linker: Some("cc (Ubuntu 13.3.0) 13.3.0".to_owned()),
+        },
+        limits: limits::Facts { files: (Some(4096), Some(65536)), watches: Some(524_288), no_inotify: None },
+        network: network::Facts { port: Port::Free, no_loopback: None, localhost: true, proxy: None },
+        docker: docker::Facts::None,
+    }
+}
+
+#[test]
+fn a_good_machine_is_told_line_by_line() {
+    insta::assert_snapshot!(text(&well().judge(), false), @r"
+    ok       system     Linux 6.8.0 x86_64, 2 CPUs
+    ok       memory     8.0 GiB available
+    ok       disk       50.0 GiB free in /w/target
+    ok       checkout   writable
+    ok       rustc      rustc 1.95.0 (59807616e 2026-04-14)
+    ok       cargo      cargo 1.95.0 (f2d3ce0bd 2026-03-21)
+    ok       linker     cc (Ubuntu 13.3.0) 13.3.0
+    ok       nofile     4096 open files
+    ok       inotify    524288 watches
+    ok       loopback   127.0.0.0/8 can be bound
+    ok       port       8080 is free for the ingress
+    ok       names      foo.localhost resolves to loopback
+    ok       proxy      none between a client and foo.localhost
+    ok       docker     none, not needed: the kind runtime is not built yet
+
+    All is well.
+    ");
+}
+
+#[test]
+fn every_fault_comes_with_its_remedy() {
+    let mut facts = well();
+    facts.machine.disk = Some(100 << 20);
+    facts.machine.memory = Some(700 << 20);
+    facts.machine.unwritable = Some("Permission denied (os error 13)".to_owned());
+    facts.toolchain.rustc = Some("rustc 1.70.0 (90c541806 2023-05-31)".to_owned());
+    facts.toolchain.linker = None;
+    facts.limits.files = (Some(256), Some(1_048_576));
+    facts.limits.watches = Some(1024);
+    facts.network.port = Port::Taken(None);
+    facts.network.no_loopback = Some("Cannot assign requested address (os error 99)".to_owned());
+    facts.network.localhost = false;
+    facts.network.proxy = Some(("HTTP_PROXY".to_owned(), "http://proxy:3128".to_owned()));
+    facts.docker = docker::Facts::Silent("permission denied".to_owned());
+    let findings = facts.judge();
+    assert!(findings.iter().all(|finding| finding.remedy.is_some() == (finding.level != Level::Ok)));
+    insta::assert_snapshot!(text(&findings, false), @r"
+    ok       system     Linux 6.8.0 x86_64, 2 CPUs
+    warning  memory     700 MiB available: compiling may be killed
+                        hint: close something, or build with fewer jobs: export CARGO_BUILD_JOBS=1
+    problem  disk       100 MiB free in /w/target
+                        hint: cargo clean; or build elsewhere: export CARGO_TARGET_DIR=DIRECTORY
+    problem  checkout   cannot write to /w/target: Permission denied (os error 13)
+                        hint: make it writable, or build elsewhere: export CARGO_TARGET_DIR=DIRECTORY
+    problem  rustc      rustc 1.70.0 (90c541806 2023-05-31): 1.88 or newer is needed
+                        hint: rustup update
+    ok       cargo      cargo 1.95.0 (f2d3ce0bd 2026-03-21)
+    problem  linker     no cc on PATH: Rust programs cannot be linked
+                        hint: sudo apt-get install build-essential (Debian, Ubuntu), sudo dnf install gcc (Fedora)
+    problem  nofile     only 256 open files: too few for the pods
+                        hint: ulimit -n 65536
+    warning  inotify    only 1024 watches: changes may go unnoticed
+                        hint: sudo sysctl fs.inotify.max_user_watches=524288
+    problem  loopback   cannot bind 127.77.1.1: Cannot assign requested address (os error 99)
+                        hint: sudo ip address add 127.0.0.1/8 dev lo; sudo ip link set lo up
+    problem  port       8080 is taken by another user's process
+                        hint: sudo ss -ltnp 'sport = 8080' says by which; another port: cargo xtask up --port 8081
+    warning  names      foo.localhost does not resolve here; browsers and curl know it, other programs do not
+                        hint: curl -H 'Host: foo.localhost' http://127.0.0.1:8080/, or --resolve foo.localhost:8080:127.0.0.1
+    warning  proxy      HTTP_PROXY=http://proxy:3128: curl and others would ask it for foo.localhost
+                        hint: export NO_PROXY=localhost,127.0.0.1 no_proxy=localhost,127.0.0.1
+    ok       docker     no engine answers (permission denied), not needed: the kind runtime is not built yet
+
+    7 problems, 4 warnings.
+    ");
+}

@@ -1,0 +1,319 @@
+//! An environment from nothing to ready, through changes, and back: what `up` and `smoke` share.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::build::{BuildFailure, Builder};
+use crate::command::Checkout;
+use crate::error::Fault;
+use crate::plan::{Mode, Plan};
+use crate::report::event::{Exited, PodState};
+use crate::report::{self, Event, Events};
+use crate::runtime::choose::Chosen;
+use crate::runtime::local::Local;
+use crate::runtime::{Images, Running as _, Runtime as _};
+use crate::session::{Holder, Host, Lock, StopRequests};
+use crate::watch::redeploy::{Deploy, Outcome, Round};
+use crate::workspace::manifests::Manifests;
+use crate::workspace::{Affected, Workspace};
+
+/// What is to be brought up.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub mode: Mode,
+    /// The ingress's port on 127.0.0.1, 0 for a free one; none for no ingress.
+    pub ingress: Option<u16>,
+    /// Build with optimisations.
+    pub release: bool,
+    /// How long everything may take to get ready.
+    pub timeout: Duration,
+    /// Whether compilers may colour their messages.
+    pub colour: bool,
+}
+
+/// An environment that this process runs.
+pub struct Environment {
+    pub checkout: Checkout,
+    pub runtime: Arc<Local>,
+    options: Options,
+    builder: Builder,
+    events: Events,
+    /// What was read and built last. One round at a time changes it.
+    current: RwLock<Current>,
+    /// It follows changes: the first round is past.
+    follows: AtomicBool,
+    /// Everything was applied once.
+    applied: watch::Sender<bool>,
+    _host: Host,
+    _lock: Lock,
+}
+
+/// The workspace, the plan that was read from it, and what was built for it.
+#[derive(Clone)]
+struct Current {
+    workspace: Arc<Workspace>,
+    plan: Arc<Plan>,
+    images: Images,
+}
+
+/// What of a workspace is to exist in a mode. Errors with every mistake in every manifest.
+pub fn read(workspace: &Workspace, mode: Mode, ingress: bool) -> Result<Plan, Fault> {
+    let options = crate::plan::Options { mode, ingress };
+    let plan =
+        Manifests::read(&workspace.root).and_then(|manifests| Plan::new(workspace, &manifests, options));
+    plan.map_err(|problems| Fault::usage(problems.to_string()))
+}
+
+impl Environment {
+    /// Reads the workspace, plans, takes the checkout's lock and every address, and listens for other
+    /// commands. Nothing runs yet. Errors for a wrong manifest, a second `up`, a port that is taken.
+    pub async fn open(
+        checkout: Checkout,
+        options: Options,
+        chosen: &Chosen,
+        events: &Events,
+    ) -> anyhow::Result<(Self, StopRequests)> {
+        let plan = read(&checkout.workspace, options.mode, options.ingress.is_some())?;
+        events.emit(Event::Runtime { runtime: chosen.runtime.into(), reason: chosen.reason.into() });
+        for left_out in &plan.left_out {
+            events.warn(format!("{} is left out: {}", left_out.deployment, left_out.reason), None);
+        }
+        checkout.state.create()?;
+        let lock = Lock::take(&checkout.state, &Holder::of_this_process(options.mode))?;
+        let runtime = Arc::new(Local::start(&checkout, options.ingress, events).await?);
+        let (host, requests) = Host::start(&checkout.state, Arc::clone(&runtime) as _, events.clone())?;
+        let builder = Builder {
+            root: checkout.root.clone(),
+            state: checkout.state.clone(),
+            release: options.release,
+            colour: options.colour,
+        };
+        let current = Current {
+            workspace: Arc::new(checkout.workspace.clone()),
+            plan: Arc::new(plan),
+            images: Images::new(),
+        };
+        let environment = Self {
+            checkout,
+            runtime,
+            options,
+            builder,
+            events: events.clone(),
+            current: RwLock::new(current),
+            follows: AtomicBool::new(false),
+            applied: watch::Sender::new(false),
+            _host: host,
+            _lock: lock,
+        };
+        Ok((environment, requests))
+    }
+
+    /// What is to exist at present.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.current().plan
+    }
+
+    /// Builds everything, starts it and waits until it is ready.
+    pub async fn bring_up(&self, start: Instant) -> anyhow::Result<()> {
+        self.build(self.plan().images.clone(), &CancellationToken::new()).await?;
+        self.apply().await?;
+        self.ready(start).await
+    }
+
+    /// Once everything was applied for the first time: tells when it is ready, or what keeps it from that.
+    pub async fn tell_when_ready(&self, start: Instant) {
+        // The sender lives as long as this does.
+        let _ = self.applied.subscribe().wait_for(|applied| *applied).await;
+        if let Err(error) = self.ready(start).await {
+            self.tell(&error);
+        }
+    }
+
+    /// Where the ingress answers; none without one.
+    pub fn ingress(&self) -> Option<SocketAddr> {
+        self.runtime.ingress()
+    }
+
+    /// Stops everything that it started.
+    pub async fn take_down(self, reason: &str) -> anyhow::Result<Vec<Exited>> {
+        self.events.emit(Event::Stopping { reason: reason.to_owned() });
+        let pods = self.runtime.stop().await?;
+        self.events.emit(Event::Stopped { pods: pods.clone() });
+        Ok(pods)
+    }
+
+    fn current(&self) -> Current {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Current)) {
+        change(&mut self.current.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Builds services; those whose content changed are new images, which the next apply rolls out.
+    async fn build(&self, services: Vec<String>, cancel: &CancellationToken) -> Result<(), BuildFailure> {
+        let step = Step::start(&self.events, "build");
+        match self.builder.build(&services, &self.events, cancel).await {
+            Ok(images) => {
+                step.finish(plural(images.len(), "service"));
+                self.set(|current| current.images.extend(images));
+                Ok(())
+            }
+            Err(failure) => {
+                step.fail();
+                Err(failure)
+            }
+        }
+    }
+
+    async fn apply(&self) -> anyhow::Result<()> {
+        let Current { plan, images, .. } = self.current();
+        self.runtime.apply(plan, images.clone()).await?;
+        let used = |program: &Path| images.values().any(|image| image.binary == program);
+        let services: Vec<String> = images.keys().cloned().collect();
+        if let Err(error) = self.builder.prune(&services, used) {
+            self.events.warn(format!("cannot remove old revisions: {error}"), None);
+        }
+        self.applied.send_replace(true);
+        Ok(())
+    }
+
+    /// Waits until all is ready, and tells where it can be reached.
+    async fn ready(&self, start: Instant) -> anyhow::Result<()> {
+        let step = Step::start(&self.events, "pods");
+        let ready = tokio::time::timeout(self.options.timeout, self.runtime.ready()).await;
+        let outcome = match ready {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.not_ready().await),
+        };
+        if let Err(error) = outcome {
+            step.fail();
+            return Err(error);
+        }
+        step.finish(plural(self.runtime.status().await?.pods.len(), "pod"));
+        for (name, url) in self.links() {
+            self.events.emit(Event::Link { name, url });
+        }
+        self.events.emit(Event::Ready { ms: millis(start.elapsed()) });
+        Ok(())
+    }
+
+    /// Reads the workspace anew. Errors with every mistake; everything then stays as it is.
+    async fn reread(&self, members: bool) -> anyhow::Result<()> {
+        let workspace = match members {
+            true => Arc::new(Checkout::open_at(&self.checkout.root).await?.workspace),
+            false => self.current().workspace,
+        };
+        let plan = read(&workspace, self.options.mode, self.options.ingress.is_some())?;
+        self.set(|current| {
+            current.workspace = workspace;
+            current.plan = Arc::new(plan);
+        });
+        Ok(())
+    }
+
+    fn links(&self) -> Vec<(String, String)> {
+        let Some(ingress) = self.ingress() else { return Vec::new() };
+        let link = |host: String| {
+            let name = host.split('.').next().unwrap_or(&host).to_owned();
+            (name, format!("http://{host}:{}/", ingress.port()))
+        };
+        self.plan().hosts().into_iter().map(link).collect()
+    }
+
+    /// What keeps it from being ready, as an error.
+    async fn not_ready(&self) -> anyhow::Error {
+        let mut why = Vec::new();
+        if let Ok(status) = self.runtime.status().await {
+            for pod in status.pods.iter().filter(|pod| pod.state != PodState::Ready) {
+                why.push(format!("{}: {:?}: {}", pod.name, pod.state, pod.reason));
+            }
+        }
+        let timeout = self.options.timeout;
+        Fault::failed(format!("not everything is ready after {timeout:?}: {}", why.join("; ")))
+            .hint("cargo xtask logs SERVICE shows what it wrote; --timeout waits longer")
+            .into()
+    }
+
+    fn tell(&self, error: &anyhow::Error) {
+        self.events.emit(Event::Error { message: report::message(error), hint: report::hint(error) });
+    }
+}
+
+#[async_trait]
+impl Deploy for Environment {
+    fn affected(&self, file: &Path) -> Affected {
+        self.current().workspace.affected(file)
+    }
+
+    async fn round(&self, round: Round, cancel: CancellationToken) -> Outcome {
+        let first = !self.follows.swap(true, Ordering::Relaxed);
+        if first && *self.applied.borrow() {
+            // `up` brought everything up before it began to follow changes.
+            return Outcome::Done;
+        }
+        if round.members || round.manifests {
+            if let Err(error) = self.reread(round.members).await {
+                self.tell(&error);
+                return Outcome::BuildFailed;
+            }
+        }
+        let Current { plan, images, .. } = self.current();
+        let named = |service: &&String| !images.contains_key(*service) || round.services.contains(*service);
+        let services: Vec<String> = plan.images.iter().filter(named).cloned().collect();
+        match self.build(services, &cancel).await {
+            Ok(()) => {}
+            Err(BuildFailure::Cancelled) => return Outcome::Cancelled,
+            Err(failure) => {
+                self.tell(&failure.into());
+                return Outcome::BuildFailed;
+            }
+        }
+        match self.apply().await {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                self.tell(&error);
+                Outcome::Refused
+            }
+        }
+    }
+}
+
+/// A step under way; its end is told with the time that it took.
+struct Step<'a> {
+    events: &'a Events,
+    step: &'static str,
+    start: Instant,
+}
+
+impl<'a> Step<'a> {
+    fn start(events: &'a Events, step: &'static str) -> Self {
+        events.emit(Event::StepStarted { step: step.to_owned() });
+        Self { events, step, start: Instant::now() }
+    }
+
+    fn finish(self, detail: String) {
+        let ms = millis(self.start.elapsed());
+        self.events.emit(Event::StepFinished { step: self.step.to_owned(), ms, detail });
+    }
+
+    fn fail(self) {
+        self.events.emit(Event::StepFailed { step: self.step.to_owned(), ms: millis(self.start.elapsed()) });
+    }
+}
+
+/// A span in whole milliseconds.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn plural(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

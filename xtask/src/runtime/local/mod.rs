@@ -1,0 +1,305 @@
+//! The embedded runtime: every pod is a process on its own loopback address.
+//!
+//! Where to start reading: [`controller`] keeps a Deployment's pods as wanted, [`pod`] is one of them,
+//! [`endpoints`] knows who is ready behind which Service, [`vip`] picks one of them per connection.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use mesh::{Issuer, OutboundSettings};
+
+use self::controller::{Controller, Wanted};
+use self::endpoints::{ServiceName, ServicePort, ServiceSpec, ServiceTable, TargetPort};
+use self::gateway::Gateway;
+use self::log_file::LogBook;
+use self::node::Node;
+use self::services::ServiceAddresses;
+use self::template::PodTemplate;
+use super::{CallAnswer, CallRequest, Images, Running, Runtime, ServiceStatus, Status};
+use crate::command::Checkout;
+use crate::error::Fault;
+use crate::plan::Plan;
+use crate::plan::lookup::{name, ports};
+use crate::process::{Spawner, raise_open_files};
+use crate::report::Events;
+use crate::report::event::Exited;
+
+mod address;
+mod backoff;
+pub mod call;
+mod client;
+mod controller;
+mod endpoints;
+mod gateway;
+mod ingress;
+pub mod log_file;
+mod model;
+mod node;
+mod output;
+mod pod;
+mod probe;
+mod rollout;
+mod services;
+mod template;
+mod vip;
+
+pub use address::Block;
+pub use vip::Vip;
+
+/// How long requests may take to end when everything is taken down.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Below this many open files a busy environment runs short.
+const FEW_FILES: u64 = 1024;
+
+/// A running local environment.
+pub struct Local {
+    node: Arc<Node>,
+    gateway: Option<Gateway>,
+    controllers: RwLock<BTreeMap<String, Arc<Controller>>>,
+    plan: RwLock<Option<Arc<Plan>>>,
+    started: Instant,
+}
+
+impl Local {
+    /// Takes the run's addresses and the ingress's port (0: any free one; none: no ingress). Nothing runs
+    /// yet. Errors when an address or the port is taken.
+    pub async fn start(checkout: &Checkout, ingress: Option<u16>, events: &Events) -> anyhow::Result<Self> {
+        if let Some(limit) = raise_open_files().filter(|limit| *limit < FEW_FILES) {
+            let message =
+                format!("at most {limit} files can be open at once: under load, connections will wait");
+            events.warn(message, Some("ulimit -n 4096".to_owned()));
+        }
+        let gateway = ingress.map(Gateway::bind).transpose()?;
+        let cannot =
+            |what: &'static str| move |error: std::io::Error| Fault::environment(format!("{what}: {error}"));
+        let node = Arc::new(Node {
+            spawner: Spawner::start().map_err(cannot("cannot start processes"))?,
+            block: Block::claim(&checkout.root)?,
+            services: ServiceTable::default(),
+            addresses: ServiceAddresses::default(),
+            issuer: Issuer::generate()?,
+            logs: LogBook::start(checkout.state.logs(), events.clone())
+                .map_err(cannot("cannot write logs"))?,
+            events: events.clone(),
+            environment: node::inherited(),
+        });
+        let (controllers, plan) = (RwLock::default(), RwLock::default());
+        Ok(Self { node, gateway, controllers, plan, started: Instant::now() })
+    }
+
+    /// Where the ingress answers; none without one.
+    pub fn ingress(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().map(Gateway::address)
+    }
+
+    fn controllers(&self) -> Vec<Arc<Controller>> {
+        self.controllers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn plan(&self) -> Option<Arc<Plan>> {
+        self.plan.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves the plan's Services, and the ingress as one.
+    async fn serve(&self, plan: &Plan) -> anyhow::Result<()> {
+        let mut names: Vec<ServiceName> = Vec::new();
+        for service in &plan.services {
+            let key = (plan.namespace.clone(), name(&service.object).to_owned());
+            self.serve_one(&key, spec_of(&service.object))?;
+            names.push(key);
+        }
+        if let Some(gateway) = &self.gateway {
+            let key = gateway::service_name();
+            self.serve_one(&key, gateway::service_spec())?;
+            names.push(key);
+            gateway.apply(plan, &self.node).await?;
+        }
+        self.node.addresses.keep(&self.node.services, &names);
+        Ok(())
+    }
+
+    fn serve_one(&self, key: &ServiceName, spec: ServiceSpec) -> Result<(), Fault> {
+        let Node { block, services, addresses, .. } = &*self.node;
+        addresses.serve(block, services, key, spec).map_err(Fault::environment)
+    }
+}
+
+#[async_trait]
+impl Runtime for Local {
+    async fn apply(&self, plan: Arc<Plan>, images: Images) -> anyhow::Result<()> {
+        let wanted = check(&plan, &images).map_err(|problems| Fault::usage(problems.join("\n")))?;
+        self.serve(&plan).await?;
+        let mut controllers = self.controllers.write().unwrap_or_else(PoisonError::into_inner);
+        controllers.retain(|name, controller| {
+            let kept = wanted.contains_key(name);
+            if !kept {
+                controller.delete();
+                let controller = Arc::clone(controller);
+                // Its pods are given their grace period.
+                tokio::spawn(async move { controller.gone().await });
+            }
+            kept
+        });
+        for (name, wanted) in wanted {
+            match controllers.get(&name) {
+                Some(controller) => controller.want(wanted),
+                None => {
+                    controllers.insert(name, Arc::new(Controller::start(Arc::clone(&self.node), wanted)));
+                }
+            }
+        }
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Some(plan);
+        Ok(())
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        for controller in self.controllers() {
+            if let Err(why) = controller.ready().await {
+                return Err(Fault::failed(why)
+                    .hint("cargo xtask logs SERVICE shows all that it wrote")
+                    .into());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Running for Local {
+    async fn status(&self) -> anyhow::Result<Status> {
+        let plan = self.plan();
+        let mut status = Status {
+            runtime: "local".to_owned(),
+            pid: Some(std::process::id()),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            ingress: self.ingress().map(|address| address.to_string()),
+            ..Status::default()
+        };
+        if let Some(plan) = &plan {
+            (status.grpc, status.linkerd, status.hosts) = (plan.mode.grpc, plan.mode.linkerd, plan.hosts());
+            status.services =
+                plan.services.iter().map(|s| self.service_status(&s.object, &plan.namespace)).collect();
+        }
+        for controller in self.controllers() {
+            let progress = controller.progress();
+            status.deployments.push(progress.status);
+            status.pods.extend(progress.pods);
+        }
+        status.pods.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(status)
+    }
+
+    async fn call(&self, request: CallRequest) -> anyhow::Result<CallAnswer> {
+        let Some(plan) = self.plan() else {
+            return Err(Fault::environment("it is still starting").hint("cargo xtask status").into());
+        };
+        client::call(&self.node, &plan, &request).await
+    }
+
+    async fn stop(&self) -> anyhow::Result<Vec<Exited>> {
+        // With the direction of the traffic, so that what is under way is answered: who only calls others
+        // first, then the ingress, then the rest.
+        let plan = self.plan();
+        let only_calls = |name: &str| plan.as_ref().is_some_and(|plan| !plan.is_called(name));
+        let (callers, called): (Vec<_>, Vec<_>) =
+            self.controllers().into_iter().partition(|controller| only_calls(&controller.name()));
+        let mut exited = end(callers).await;
+        if let Some(gateway) = &self.gateway {
+            gateway.stop(DRAIN).await;
+        }
+        exited.extend(end(called).await);
+        self.node.logs.flush().await;
+        exited.sort_by(|a, b| a.pod.cmp(&b.pod));
+        Ok(exited)
+    }
+}
+
+impl Local {
+    fn service_status(&self, service: &Service, namespace: &str) -> ServiceStatus {
+        let mut status = ServiceStatus { name: name(service).to_owned(), ..ServiceStatus::default() };
+        for port in ports(service) {
+            let Ok(number) = u16::try_from(port.port) else { continue };
+            let shown = port.name.clone().unwrap_or_else(|| number.to_string());
+            if let Some(address) = self.node.service_address(&status.name, namespace, number) {
+                status.ports.insert(shown, address.to_string());
+            }
+            if let Some(endpoints) = self.node.services.subscribe(&status.name, namespace, number) {
+                let count = u32::try_from(endpoints.borrow().len()).unwrap_or(u32::MAX);
+                status.endpoints = status.endpoints.max(count);
+            }
+        }
+        status
+    }
+}
+
+/// Stops Deployments, all at once; says how their pods ended.
+async fn end(controllers: Vec<Arc<Controller>>) -> Vec<Exited> {
+    controllers.iter().for_each(|controller| controller.delete());
+    let mut exited = Vec::new();
+    for controller in controllers {
+        exited.extend(controller.gone().await);
+    }
+    exited
+}
+
+/// What every Deployment is to be; or every reason why this runtime cannot run the plan.
+fn check(plan: &Plan, images: &Images) -> Result<BTreeMap<String, Wanted>, Vec<String>> {
+    let mut problems = model::check(plan);
+    for service in &plan.services {
+        let annotations = service.object.metadata.annotations.clone().unwrap_or_default();
+        if let Err(error) = OutboundSettings::from_annotations(&annotations) {
+            let source = &service.source;
+            problems.push(format!(
+                "{}:{}: Service {}: {error}",
+                source.file.display(),
+                source.line,
+                name(&service.object)
+            ));
+        }
+    }
+    if plan.ingress
+        && let Err(refused) = ingress::Routes::of(&plan.ingresses)
+    {
+        problems.extend(refused.iter().map(ToString::to_string));
+    }
+    let mut wanted = BTreeMap::new();
+    for deployment in &plan.deployments {
+        let source = &deployment.source;
+        match PodTemplate::of(&deployment.object, &plan.namespace, images) {
+            Ok((template, rules)) => {
+                let one = Wanted { template: Arc::new(template), rules, deleted: false };
+                wanted.insert(name(&deployment.object).to_owned(), one);
+            }
+            Err(reasons) => problems.extend(reasons.iter().map(|why| {
+                let name = name(&deployment.object);
+                format!("{}:{}: Deployment {name}: {why}", source.file.display(), source.line)
+            })),
+        }
+    }
+    if problems.is_empty() { Ok(wanted) } else { Err(problems) }
+}
+
+/// A Service as this runtime serves it.
+fn spec_of(service: &Service) -> ServiceSpec {
+    let spec = service.spec.as_ref();
+    let port = |port: &k8s_openapi::api::core::v1::ServicePort| {
+        let number = u16::try_from(port.port).ok()?;
+        let target = match &port.target_port {
+            Some(IntOrString::String(name)) => TargetPort::Name(name.clone()),
+            Some(IntOrString::Int(target)) => TargetPort::Number(u16::try_from(*target).ok()?),
+            None => TargetPort::Number(number),
+        };
+        Some((number, ServicePort { name: port.name.clone().unwrap_or_default(), target }))
+    };
+    ServiceSpec {
+        selector: spec.and_then(|spec| spec.selector.clone()).unwrap_or_default(),
+        ports: ports(service).iter().filter_map(port).collect(),
+        annotations: service.metadata.annotations.clone().unwrap_or_default(),
+    }
+}

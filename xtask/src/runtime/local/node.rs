@@ -1,0 +1,119 @@
+//! What all pods of a run share: what a node is to a cluster's pods.
+
+use mesh::{
+    AllUnauthenticated, InboundPort, Issuer, MeshError, OutboundSettings, Sidecar, SidecarSpec, Target,
+};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::address::Block;
+use super::endpoints::ServiceTable;
+use super::log_file::LogBook;
+use super::services::ServiceAddresses;
+use super::template::PodTemplate;
+use crate::plan::reference::{self, Reference};
+use crate::process::Spawner;
+use crate::report::Events;
+
+/// Variables of this process that reach services, as a few do reach a container from its image or its runtime.
+/// Nothing else does: `HTTP_PROXY` and the like would send their calls elsewhere, and a cluster has none of it.
+/// A pod's own variables win over these.
+const INHERITED: [&str; 5] = ["PATH", "TZ", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
+
+/// The port of a sidecar's own metrics: Linkerd's.
+pub const METRICS: u16 = 4191;
+
+/// Where pods run.
+#[derive(Clone)]
+pub struct Node {
+    /// Starts their processes.
+    pub spawner: Spawner,
+    /// Gives them addresses.
+    pub block: Block,
+    /// Knows who is behind which Service.
+    pub services: ServiceTable,
+    /// Where the Services are served.
+    pub addresses: ServiceAddresses,
+    /// Signs the sidecars' certificates.
+    pub issuer: Issuer,
+    /// Keeps what they write.
+    pub logs: LogBook,
+    /// Is told what happens to them.
+    pub events: Events,
+    /// What every pod's environment begins with.
+    pub environment: Vec<(String, String)>,
+}
+
+/// The inherited part of every pod's environment.
+pub fn inherited() -> Vec<(String, String)> {
+    INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
+}
+
+impl Node {
+    /// A value with the local address of the Service that it names in the name's place: the sidecar's
+    /// listener for that Service, or without a sidecar the Service's own address.
+    pub fn rewrite(&self, value: &str, namespace: &str, sidecar: Option<&Sidecar>) -> String {
+        let Ok(Some(named)) = Reference::parse(value) else { return value.to_owned() };
+        let namespace = named.namespace.clone().unwrap_or_else(|| namespace.to_owned());
+        let Some(port) = named.port_or_default() else { return value.to_owned() };
+        let address = match sidecar {
+            Some(sidecar) => sidecar.outbound_addr(&named.service, &namespace, port, &named.authority),
+            None => self.addresses.address(&named.service, &namespace, port),
+        };
+        address.map_or_else(|| value.to_owned(), |address| reference::rewrite(value, &named, address))
+    }
+
+    /// Starts the sidecar of a pod: inbound for its container ports, outbound for the Services that its
+    /// variables name.
+    pub async fn sidecar(
+        &self,
+        workload: &Arc<mesh::Workload>,
+        template: &PodTemplate,
+        pod_ip: Ipv4Addr,
+        app_ip: Ipv4Addr,
+        env: &[(String, String)],
+    ) -> Result<Sidecar, MeshError> {
+        let inbound = template.ports.iter().map(|port| InboundPort {
+            port: port.number,
+            opaque: template.opaque_ports.contains(&port.number),
+            name: port.name.clone(),
+        });
+        let spec = SidecarSpec {
+            workload: Arc::clone(workload),
+            pod_ip,
+            app_ip,
+            inbound: inbound.collect(),
+            targets: env.iter().filter_map(|(_, value)| self.target_of(value, &template.namespace)).collect(),
+            metrics_port: Some(METRICS),
+        };
+        // The policy engine takes this place.
+        Sidecar::start(spec, &self.issuer, Arc::new(AllUnauthenticated)).await
+    }
+
+    fn target_of(&self, value: &str, namespace: &str) -> Option<Target> {
+        let named = Reference::parse(value).ok()??;
+        let namespace = named.namespace.clone().unwrap_or_else(|| namespace.to_owned());
+        self.target(&named.service, &namespace, named.port_or_default()?, named.authority)
+    }
+
+    /// A Service's port as sidecars call it; none when there is no such port.
+    pub fn target(&self, service: &str, namespace: &str, port: u16, authority: String) -> Option<Target> {
+        let endpoints = self.services.subscribe(service, namespace, port)?;
+        let spec = self.services.service(service, namespace)?;
+        Some(Target {
+            service: service.to_owned(),
+            namespace: namespace.to_owned(),
+            port,
+            authority,
+            opaque: super::template::is_opaque(&spec.annotations, port),
+            // Wrong annotations were refused when the plan was applied.
+            settings: OutboundSettings::from_annotations(&spec.annotations).unwrap_or_default(),
+            endpoints,
+        })
+    }
+
+    /// Where a Service is called without a sidecar.
+    pub fn service_address(&self, service: &str, namespace: &str, port: u16) -> Option<SocketAddr> {
+        self.addresses.address(service, namespace, port)
+    }
+}
