@@ -99,6 +99,7 @@ pub struct ModeArgs {
 
 /// Build and run everything, watch and redeploy.
 #[derive(Clone, Debug, ClapArgs)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 #[command(after_help = "Examples:\n  cargo xtask up --grpc --linkerd\n  \
     cargo xtask up --detach --no-watch && cargo test && cargo xtask down")]
 pub struct Up {
@@ -178,7 +179,7 @@ pub struct Call {
     /// SERVICE:PORT/PATH; the port by number or name, the path of a gRPC call is PACKAGE.SERVICE/METHOD
     #[arg(value_name = "SERVICE:PORT/PATH")]
     pub target: String,
-    /// The client's identity: a ServiceAccount of the environment
+    /// The client's identity: a `ServiceAccount` of the environment
     #[arg(long = "as", value_name = "SERVICEACCOUNT", conflicts_with = "unmeshed")]
     pub service_account: Option<String>,
     /// A client without a sidecar

@@ -68,13 +68,15 @@ pub fn read(workspace: &Workspace, mode: Mode, ingress: bool) -> Result<Plan, Fa
     let options = crate::plan::Options { mode, ingress };
     let plan =
         Manifests::read(&workspace.root).and_then(|manifests| Plan::new(workspace, &manifests, options));
-    plan.map_err(|problems| Fault::usage(problems.to_string()))
+    let plan = plan.map_err(|problems| Fault::usage(problems.to_string()))?;
+    Local::can_run(&plan)?;
+    Ok(plan)
 }
 
 impl Environment {
     /// Reads the workspace, plans, takes the checkout's lock and every address, and listens for other
     /// commands. Nothing runs yet. Errors for a wrong manifest, a second `up`, a port that is taken.
-    pub async fn open(
+    pub fn open(
         checkout: Checkout,
         options: Options,
         chosen: &Chosen,
@@ -82,12 +84,15 @@ impl Environment {
     ) -> anyhow::Result<(Self, StopRequests)> {
         let plan = read(&checkout.workspace, options.mode, options.ingress.is_some())?;
         events.emit(Event::Runtime { runtime: chosen.runtime.into(), reason: chosen.reason.into() });
+        for warning in plan.warnings(&checkout.workspace) {
+            events.warn(warning, None);
+        }
         for left_out in &plan.left_out {
             events.warn(format!("{} is left out: {}", left_out.deployment, left_out.reason), None);
         }
         checkout.state.create()?;
         let lock = Lock::take(&checkout.state, &Holder::of_this_process(options.mode))?;
-        let runtime = Arc::new(Local::start(&checkout, options.ingress, events).await?);
+        let runtime = Arc::new(Local::start(&checkout, options.ingress, events)?);
         let (host, requests) = Host::start(&checkout.state, Arc::clone(&runtime) as _, events.clone())?;
         let builder = Builder {
             root: checkout.root.clone(),
@@ -207,9 +212,10 @@ impl Environment {
 
     /// Reads the workspace anew. Errors with every mistake; everything then stays as it is.
     async fn reread(&self, members: bool) -> anyhow::Result<()> {
-        let workspace = match members {
-            true => Arc::new(Checkout::open_at(&self.checkout.root).await?.workspace),
-            false => self.current().workspace,
+        let workspace = if members {
+            Arc::new(Checkout::open_at(&self.checkout.root).await?.workspace)
+        } else {
+            self.current().workspace
         };
         let plan = read(&workspace, self.options.mode, self.options.ingress.is_some())?;
         self.set(|current| {
@@ -259,11 +265,11 @@ impl Deploy for Environment {
             // `up` brought everything up before it began to follow changes.
             return Outcome::Done;
         }
-        if round.members || round.manifests {
-            if let Err(error) = self.reread(round.members).await {
-                self.tell(&error);
-                return Outcome::BuildFailed;
-            }
+        if (round.members || round.manifests)
+            && let Err(error) = self.reread(round.members).await
+        {
+            self.tell(&error);
+            return Outcome::BuildFailed;
         }
         let Current { plan, images, .. } = self.current();
         let named = |service: &&String| !images.contains_key(*service) || round.services.contains(*service);
@@ -289,23 +295,23 @@ impl Deploy for Environment {
 /// A step under way; its end is told with the time that it took.
 struct Step<'a> {
     events: &'a Events,
-    step: &'static str,
+    name: &'static str,
     start: Instant,
 }
 
 impl<'a> Step<'a> {
     fn start(events: &'a Events, step: &'static str) -> Self {
         events.emit(Event::StepStarted { step: step.to_owned() });
-        Self { events, step, start: Instant::now() }
+        Self { events, name: step, start: Instant::now() }
     }
 
     fn finish(self, detail: String) {
         let ms = millis(self.start.elapsed());
-        self.events.emit(Event::StepFinished { step: self.step.to_owned(), ms, detail });
+        self.events.emit(Event::StepFinished { step: self.name.to_owned(), ms, detail });
     }
 
     fn fail(self) {
-        self.events.emit(Event::StepFailed { step: self.step.to_owned(), ms: millis(self.start.elapsed()) });
+        self.events.emit(Event::StepFailed { step: self.name.to_owned(), ms: millis(self.start.elapsed()) });
     }
 }
 

@@ -20,7 +20,6 @@ mod mode;
 pub mod reference;
 mod workloads;
 
-pub use mode::INJECT;
 pub use reference::Reference;
 
 /// The namespace of objects that name none.

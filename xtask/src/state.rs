@@ -42,6 +42,11 @@ impl StateDir {
         self.0.join("lock")
     }
 
+    /// Held (flock) while services are built and kept: one a build directory, whichever checkouts use it.
+    pub fn build_lock(&self) -> PathBuf {
+        self.0.with_file_name(".xtask-build-lock")
+    }
+
     /// The control socket of a running `up`.
     pub fn control_socket(&self) -> PathBuf {
         self.0.join("control.sock")

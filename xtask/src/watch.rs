@@ -75,7 +75,7 @@ impl Drop for Watch {
 /// out; the rest goes on.
 pub fn watch(root: &Path, target: &Path, events: &Events) -> Watch {
     let (sender, changes) = mpsc::unbounded_channel();
-    let (notifier, notified) = mpsc::unbounded_channel();
+    let (notifier, noticed) = mpsc::unbounded_channel();
     let watcher = notify::recommended_watcher(move |event: notify::Result<FileEvent>| {
         if event.as_ref().map_or(true, is_of_content) {
             let _ = notifier.send(event);
@@ -94,7 +94,7 @@ pub fn watch(root: &Path, target: &Path, events: &Events) -> Watch {
         directories: Directories { watcher, events: events.clone(), told: false },
     };
     tree.seen.walk(root, &mut |directory| tree.directories.add(directory));
-    let task = tokio::spawn(tree.follow(notified, sender)).abort_handle();
+    let task = tokio::spawn(tree.follow(noticed, sender)).abort_handle();
     Watch { changes, task: Some(task) }
 }
 

@@ -1,5 +1,7 @@
 //! `call`: one real request from a client with an identity.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use support::{Checkout, text};

@@ -1,5 +1,7 @@
 //! What goes wrong ends in one clear message, the right exit code, and nothing left behind.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::net::TcpListener;
@@ -120,7 +122,7 @@ fn every_wrong_manifest_is_refused_with_its_place_and_cause() {
 
 #[test]
 fn a_service_that_does_not_stay_up_ends_up_with_its_last_words() {
-    let checkout = Checkout::new("broken");
+    let checkout = Checkout::to_edit("broken");
     let main = "services/baz/src/main.rs";
     checkout.save(
         main,

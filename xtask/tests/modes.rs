@@ -1,5 +1,7 @@
 //! The four modes, as `smoke` proves them, and what it says when something is wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! Save, rebuild, replace: under load, without a failed request.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -33,7 +35,7 @@ fn none_failed(tally: &Tally) {
 
 #[test]
 fn saves_under_load_replace_what_they_concern_and_fail_no_request() {
-    let checkout = Checkout::new("watch");
+    let checkout = Checkout::to_edit("watch");
     let up = checkout.up(&["--grpc", "--linkerd"]);
     let ingress = up.ready();
     let before = pods(&checkout);

@@ -81,7 +81,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn publish(mut self: Box<Self>, outcome: Outcome, latency: Duration) {
+    pub(crate) fn publish(mut self, outcome: Outcome, latency: Duration) {
         self.record.status = outcome.status;
         self.record.grpc_status = outcome.grpc_status;
         self.record.latency = latency;

@@ -151,3 +151,53 @@ impl ResolvesClientCert for CurrentKey {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+
+    use super::*;
+
+    fn credentials(name: &str, issuer: &Issuer) -> Credentials {
+        Credentials::new(Identity::of_service_account(name, "default"), issuer).unwrap()
+    }
+
+    /// The DNS names and the issuer in the certificate that one side sees of the other.
+    fn seen(session: &rustls::CommonState) -> (String, String) {
+        let (_, leaf) = X509Certificate::from_der(&session.peer_certificates().unwrap()[0]).unwrap();
+        let names = leaf.subject_alternative_name().unwrap().unwrap();
+        (names.value.general_names[0].to_string(), leaf.issuer().to_string())
+    }
+
+    #[tokio::test]
+    async fn each_side_sees_the_others_identity_in_its_certificate() {
+        let issuer = Issuer::generate().unwrap();
+        let (foo, bar) = (credentials("foo", &issuer), credentials("bar", &issuer));
+        let (client, server) = tokio::io::duplex(16 * 1024);
+        let name = server_name(bar.identity()).unwrap();
+        let (client, server) =
+            tokio::join!(foo.connector(ALPN_H2).connect(name, client), bar.acceptor().accept(server));
+        let (client, server) = (client.unwrap(), server.unwrap());
+        let (client, server) = (client.get_ref().1, server.get_ref().1);
+        assert_eq!(client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+        assert_eq!(server.alpn_protocol(), Some(ALPN_H2));
+        let (of_server, of_client) = (seen(client), seen(server));
+        assert_eq!(of_server.0, format!("DNSName({})", bar.identity()));
+        assert_eq!(of_client.0, format!("DNSName({})", foo.identity()));
+        assert_eq!(
+            (of_server.1, of_client.1),
+            ("CN=root.linkerd.cluster.local".into(), "CN=root.linkerd.cluster.local".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_another_run_is_refused() {
+        let (here, elsewhere) = (Issuer::generate().unwrap(), Issuer::generate().unwrap());
+        let (foo, bar) = (credentials("foo", &elsewhere), credentials("bar", &here));
+        let (client, server) = tokio::io::duplex(16 * 1024);
+        let name = server_name(bar.identity()).unwrap();
+        let (client, server) =
+            tokio::join!(foo.connector(ALPN_H2).connect(name, client), bar.acceptor().accept(server));
+        assert!(client.is_err() && server.is_err());
+    }
+}

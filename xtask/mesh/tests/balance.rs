@@ -1,133 +1,23 @@
-//! How requests are spread over endpoints, and what happens when these come and go.
+//! What happens to requests when endpoints come and go.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    App, Client, Http, Pod,
+    load::{Load, NAMES, endpoints, three},
+    text, timely, until,
 };
-
-use common::{App, Client, Http, Pod, grpc, text, timely, until};
 use http::StatusCode;
-use http_body_util::BodyExt;
-use mesh::{Endpoint, Issuer, OutboundSettings};
+use mesh::{Issuer, OutboundSettings};
 use tokio::sync::Semaphore;
-
-const NAMES: [&str; 3] = ["baz-a", "baz-b", "baz-c"];
-
-async fn three() -> (Pod, Vec<(Pod, App)>) {
-    let issuer = Issuer::generate().unwrap();
-    let mut servers = Vec::new();
-    for name in NAMES {
-        let pod = Pod::start("baz", &issuer).await;
-        let app = App::grpc(pod.app_addr(), name).await;
-        servers.push((pod, app));
-    }
-    (Pod::start("foo", &issuer).await, servers)
-}
-
-fn endpoints(servers: &[(Pod, App)]) -> Vec<Endpoint> {
-    servers.iter().map(|(pod, _)| pod.endpoint()).collect()
-}
-
-/// Calls until told to stop, so many at once, and counts the answers by their text.
-struct Load {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicUsize>,
-    workers: Vec<tokio::task::JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    async fn start(addr: std::net::SocketAddr, workers: usize) -> Self {
-        let client = Client::connect(addr, Http::Two).await;
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let workers = (0..workers)
-            .map(|_| {
-                let (client, stop, sent) = (client.clone(), stop.clone(), sent.clone());
-                tokio::spawn(async move {
-                    let mut answers = Vec::new();
-                    while !stop.load(Ordering::Relaxed) {
-                        let answer = match client.call("/demo.Baz/GetInfo").await {
-                            Ok(answer) if answer.grpc_status() == Some("0") => answer.body,
-                            Ok(answer) => format!("failed: {} {:?}", answer.status, answer.grpc_status()),
-                            Err(error) => format!("failed: {error:?}"),
-                        };
-                        answers.push(answer);
-                        sent.fetch_add(1, Ordering::Relaxed);
-                    }
-                    answers
-                })
-            })
-            .collect();
-        Self { stop, sent, workers }
-    }
-
-    async fn more(&self, count: usize) {
-        let goal = self.sent.load(Ordering::Relaxed) + count;
-        until("enough requests", || async { self.sent.load(Ordering::Relaxed) >= goal }).await;
-    }
-
-    async fn stop(self) -> BTreeMap<String, usize> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut counts = BTreeMap::new();
-        for worker in self.workers {
-            for answer in worker.await.unwrap() {
-                *counts.entry(answer).or_insert(0) += 1;
-            }
-        }
-        counts
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_pod_gets_its_share_of_one_clients_requests() {
-    timely(async {
-        let (foo, servers) = three().await;
-        let (addr, _set) = foo.target(endpoints(&servers), OutboundSettings::default()).await;
-        let load = Load::start(addr, 10).await;
-        load.more(600).await;
-        let counts = load.stop().await;
-        let all: usize = counts.values().sum();
-        for name in NAMES {
-            assert!(counts.get(name).is_some_and(|count| count * 10 >= all), "{counts:?}");
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_pod_gets_less() {
-    timely(async {
-        let issuer = Issuer::generate().unwrap();
-        let foo = Pod::start("foo", &issuer).await;
-        let (fast, slow) = (Pod::start("baz", &issuer).await, Pod::start("baz", &issuer).await);
-        let _fast = App::grpc(fast.app_addr(), "fast").await;
-        let _slow = App::start(slow.app_addr(), Http::Two, |request| async move {
-            let _ = request.into_body().collect().await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            grpc("slow", 0)
-        })
-        .await;
-        let set = [fast.endpoint(), slow.endpoint()];
-        let (addr, _set) = foo.target(set, OutboundSettings::default()).await;
-        let load = Load::start(addr, 10).await;
-        load.more(500).await;
-        let counts = load.stop().await;
-        assert!(counts["fast"] > 4 * counts["slow"], "{counts:?}");
-    })
-    .await;
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replacing_every_pod_under_load_loses_nothing() {
     timely(async {
         let (foo, mut servers) = three().await;
-        let issuer = Issuer::generate().unwrap();
-        drop(issuer);
         let (addr, set) = foo.target(endpoints(&servers), OutboundSettings::default()).await;
         let load = Load::start(addr, 16).await;
         load.more(200).await;

@@ -1,4 +1,5 @@
 //! What passes through two sidecars, and how it looks at the other end.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! `/metrics` and the record stream.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
@@ -55,7 +56,7 @@ async fn both_sides_count_with_linkerds_names_and_labels() {
 
         let all = foo.sidecar.metrics();
         for name in [
-            "response_latency_ms_bucket{direction=\"outbound\"",
+            "response_latency_ms_bucket{le=\"1.0\",direction=\"outbound\"",
             "tcp_open_connections{direction=\"outbound\",peer=\"dst\"",
             "tcp_open_total{direction=\"outbound\",peer=\"src\"",
             "tcp_read_bytes_total{",

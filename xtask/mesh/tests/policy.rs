@@ -1,4 +1,5 @@
 //! What a policy's verdicts look like to clients.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 

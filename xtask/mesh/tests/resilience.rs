@@ -1,4 +1,5 @@
 //! Retries, timeouts and failure accrual, as Linkerd's annotations ask for them.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
@@ -18,7 +19,7 @@ use mesh::{Issuer, OutboundSettings};
 struct World {
     client: Client,
     seen: Arc<AtomicUsize>,
-    _world: Box<dyn std::any::Any>,
+    _pods: Box<dyn std::any::Any>,
 }
 
 impl World {
@@ -43,10 +44,10 @@ async fn world(
     answer: impl Fn(usize) -> (u16, Duration) + Send + Sync + 'static,
 ) -> World {
     let issuer = Issuer::generate().unwrap();
-    let (foo, baz) = (Pod::start("foo", &issuer).await, Pod::start("baz", &issuer).await);
+    let (caller, server) = (Pod::start("foo", &issuer).await, Pod::start("baz", &issuer).await);
     let seen = Arc::new(AtomicUsize::new(0));
     let count = seen.clone();
-    let app = App::start(baz.app_addr(), version, move |request| {
+    let app = App::start(server.app_addr(), version, move |request| {
         let (status, pause) = answer(count.fetch_add(1, Ordering::Relaxed));
         async move {
             let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -59,9 +60,9 @@ async fn world(
         }
     })
     .await;
-    let (addr, set) = foo.target([baz.endpoint()], settings(annotations)).await;
+    let (addr, set) = caller.target([server.endpoint()], settings(annotations)).await;
     let client = Client::connect(addr, version).await;
-    World { client, seen, _world: Box::new((foo, baz, app, set)) }
+    World { client, seen, _pods: Box::new((caller, server, app, set)) }
 }
 
 #[tokio::test]

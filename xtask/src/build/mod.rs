@@ -23,7 +23,7 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
-pub use failure::{Broken, BuildFailure};
+pub use failure::BuildFailure;
 use messages::Messages;
 
 /// How this session builds.
@@ -52,6 +52,18 @@ impl Builder {
         if services.is_empty() {
             return Ok(Images::new());
         }
+        // Checkouts that share a build directory build into the same file names: until ours are kept, nobody
+        // else may. Cargo's own lock ends with cargo. Without a lock (a file system that has none) it is as if
+        // the directory were ours alone.
+        let turn = self.state.build_lock();
+        let turn = tokio::task::spawn_blocking(move || {
+            let file = std::fs::File::create(turn).ok()?;
+            file.lock().ok().map(|()| file)
+        });
+        let _turn = tokio::select! {
+            turn = turn => turn.ok().flatten(),
+            () = cancel.cancelled() => return Err(BuildFailure::Cancelled),
+        };
         let mut tool = cargo::cargo(&self.root, self.arguments(services))
             .map_err(|error| BuildFailure::NoCargo(cargo::program(), error))?;
         let mut messages = Messages::default();

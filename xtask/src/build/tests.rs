@@ -46,7 +46,7 @@ impl Workspace {
     fn builder(&self) -> Builder {
         Builder {
             root: self.directory.path().to_owned(),
-            state: StateDir::of(&self.directory.path().join("target")),
+            state: StateDir::of(self.directory.path(), &self.directory.path().join("target")),
             release: false,
             colour: false,
         }

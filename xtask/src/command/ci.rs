@@ -26,6 +26,7 @@ pub async fn run(args: args::Ci, colour: bool) -> anyhow::Result<Exit> {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = xtask.parent().unwrap_or(xtask);
     let begin = Instant::now();
+    let mut tests = Tests::default();
     for step in steps(args.bench)? {
         if step.name == "deny" && !has_deny(root).await {
             println!(
@@ -41,6 +42,9 @@ pub async fn run(args: args::Ci, colour: bool) -> anyhow::Result<Exit> {
             .map_err(|error| Fault::environment(format!("cannot run {}: {error}", step.program.display())))?;
         let well = output.status.success();
         println!("{} {:<7} {:>6.1} s", verdict(well, colour), step.name, start.elapsed().as_secs_f64());
+        if step.name == "test" {
+            tests = Tests::of(&String::from_utf8_lossy(&output.stdout));
+        }
         if !well {
             show(&output);
             let command = [&step.program].into_iter().chain(&step.args).map(|word| word.to_string_lossy());
@@ -50,8 +54,34 @@ pub async fn run(args: args::Ci, colour: bool) -> anyhow::Result<Exit> {
                 .into());
         }
     }
-    println!("\nAll passed in {:.0} s.", begin.elapsed().as_secs_f64());
+    println!("\n{} passed, {} failed, {} skipped", tests.passed, tests.failed, tests.skipped);
+    println!("All passed in {:.0} s.", begin.elapsed().as_secs_f64());
     Ok(Exit::Ok)
+}
+
+/// What the test binaries counted, all together.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tests {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Tests {
+    /// Adds up the lines `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+    fn of(output: &str) -> Self {
+        let mut all = Self::default();
+        for line in output.lines().filter(|line| line.starts_with("test result:")) {
+            let count = |what: &str| -> u32 {
+                let before = line.split(what).next().unwrap_or_default();
+                before.trim_end().rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
+            };
+            all.passed += count("passed");
+            all.failed += count("failed");
+            all.skipped += count("ignored");
+        }
+        all
+    }
 }
 
 fn steps(bench: bool) -> anyhow::Result<Vec<Step>> {
@@ -103,4 +133,17 @@ fn show(output: &Output) {
     let _ = std::io::stdout().write_all(&output.stdout);
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().write_all(&output.stderr);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tests;
+
+    #[test]
+    fn the_counts_of_all_test_binaries_are_added_up() {
+        let output = "running 4 tests\n\
+            test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n\
+            test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        assert_eq!(Tests::of(output), Tests { passed: 13, failed: 2, skipped: 1 });
+    }
 }

@@ -22,7 +22,7 @@ pub async fn run(args: args::Logs, colour: bool) -> anyhow::Result<Exit> {
         Some(since) => Some(Timestamp::now().checked_sub(jiff::SignedDuration::try_from(since)?)?),
         None => None,
     };
-    let known = known(&checkout)?;
+    let known = known(&checkout);
     if let Some(unknown) = args.services.iter().find(|name| !known.contains(name)) {
         let deployments: Vec<&str> = {
             let mut names: Vec<&str> = known.iter().map(|pod| deployment_of(pod)).collect();
@@ -43,13 +43,15 @@ pub async fn run(args: args::Logs, colour: bool) -> anyhow::Result<Exit> {
         Ok(())
     };
     print(&mut reader, &mut printer)?;
-    while args.follow {
+    if !args.follow {
+        return Ok(Exit::Ok);
+    }
+    loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => print(&mut reader, &mut printer)?,
-            () = process::told_to_stop() => break,
+            () = process::told_to_stop() => return Ok(Exit::Ok),
         }
     }
-    Ok(Exit::Ok)
 }
 
 /// A line for scripts.
@@ -78,11 +80,11 @@ fn show(line: &LogLine, output: Output, printer: &mut Printer) -> anyhow::Result
 }
 
 /// The names that `logs` takes: pods and their Deployments.
-fn known(checkout: &Checkout) -> anyhow::Result<Vec<String>> {
+fn known(checkout: &Checkout) -> Vec<String> {
     let mut names = Vec::new();
     for pod in crate::runtime::local::log_file::pods(&checkout.state.logs()).unwrap_or_default() {
         names.push(deployment_of(&pod).to_owned());
         names.push(pod);
     }
-    Ok(names)
+    names
 }

@@ -109,7 +109,7 @@ async fn from_nothing(
         colour,
     };
     let (environment, mut stop_requests) =
-        Environment::open(checkout.clone(), options, &choose(args.runtime)?, &events).await?;
+        Environment::open(checkout.clone(), options, &choose(args.runtime)?, &events)?;
     let outcome = tokio::select! {
         outcome = check(&environment, args) => outcome,
         () = process::told_to_stop() => Err(Fault::failed("interrupted").into()),

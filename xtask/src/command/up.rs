@@ -53,7 +53,7 @@ async fn stay(
         colour,
     };
     let (environment, mut stop_requests) =
-        Environment::open(checkout, options, &choose(args.runtime)?, events).await?;
+        Environment::open(checkout, options, &choose(args.runtime)?, events)?;
     let (why, reply, outcome) = tokio::select! {
         outcome = live(&environment, args, events, start) => ("it failed".to_owned(), None, outcome),
         () = process::told_to_stop() => ("told to stop; once more kills".to_owned(), None, Ok(())),

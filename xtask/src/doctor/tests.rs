@@ -70,7 +70,7 @@ fn every_fault_comes_with_its_remedy() {
                         hint: cargo clean; or build elsewhere: export CARGO_TARGET_DIR=DIRECTORY
     problem  checkout   cannot write to /w/target: Permission denied (os error 13)
                         hint: make it writable, or build elsewhere: export CARGO_TARGET_DIR=DIRECTORY
-    problem  rustc      rustc 1.70.0 (90c541806 2023-05-31): 1.88 or newer is needed
+    problem  rustc      rustc 1.70.0 (90c541806 2023-05-31): 1.90 or newer is needed
                         hint: rustup update
     ok       cargo      cargo 1.95.0 (f2d3ce0bd 2026-03-21)
     problem  linker     no cc on PATH: Rust programs cannot be linked

@@ -190,7 +190,7 @@ fn a_mode_sets_the_variable_and_the_annotation() {
         assert_eq!(variable.value, Some(options.mode.grpc.to_string()));
         for deployment in &plan.deployments {
             let metadata = deployment.object.spec.as_ref().unwrap().template.metadata.as_ref().unwrap();
-            let inject = &metadata.annotations.as_ref().unwrap()[INJECT];
+            let inject = &metadata.annotations.as_ref().unwrap()[super::mode::INJECT];
             assert_eq!(inject, if options.mode.linkerd { "enabled" } else { "disabled" });
         }
     }

@@ -11,7 +11,7 @@ impl Plan {
         self.deployment(deployment).map_or(1, |deployment| lookup::replicas(&deployment.object))
     }
 
-    /// The ServiceAccount of a Deployment's pods: `default` when they do not say, as in Kubernetes.
+    /// The `ServiceAccount` of a Deployment's pods: `default` when they do not say, as in Kubernetes.
     pub fn service_account(&self, deployment: &str) -> Option<String> {
         let pod = pod(&self.deployment(deployment)?.object)?;
         Some(pod.service_account_name.clone().unwrap_or_else(|| "default".to_owned()))
@@ -48,7 +48,7 @@ impl Plan {
         callers.map(|deployment| deployment.source.file.clone()).collect()
     }
 
-    /// The names of all ServiceAccounts.
+    /// The names of all `ServiceAccounts`.
     pub fn service_account_names(&self) -> Vec<&str> {
         self.service_accounts.iter().map(|account| name(&account.object)).collect()
     }

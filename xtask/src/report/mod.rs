@@ -46,7 +46,9 @@ impl Reporter {
         let (end, mut ended) = oneshot::channel();
         let mut printer = Printer::new(output, colour);
         let task = tokio::spawn(async move {
-            recent.iter().for_each(|event| printer.print(event));
+            for event in &recent {
+                printer.print(event);
+            }
             loop {
                 tokio::select! {
                     biased;

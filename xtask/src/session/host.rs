@@ -83,13 +83,13 @@ async fn call(State(served): State<Served>, Json(request): Json<CallRequest>) ->
 /// What happened lately and from now on: one JSON object a line.
 async fn events_stream(State(served): State<Served>) -> Response {
     let (recent, live) = served.events.subscribe();
-    let line = |event: &Event| {
-        let mut line = serde_json::to_vec(event).unwrap_or_default();
-        line.push(b'\n');
-        Ok::<_, Infallible>(Bytes::from(line))
+    let encode = |event: &Event| {
+        let mut text = serde_json::to_vec(event).unwrap_or_default();
+        text.push(b'\n');
+        Ok::<_, Infallible>(Bytes::from(text))
     };
-    let live = BroadcastStream::new(live).filter_map(|event| std::future::ready(event.ok()));
-    let stream = futures_util::stream::iter(recent).chain(live).map(move |event| line(&event));
+    let from_now = BroadcastStream::new(live).filter_map(|event| std::future::ready(event.ok()));
+    let stream = futures_util::stream::iter(recent).chain(from_now).map(move |event| encode(&event));
     Body::from_stream(stream).into_response()
 }
 

@@ -23,6 +23,7 @@ pub struct Answer {
 
 /// One call that a service made to answer.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "the names are the document's")]
 pub struct Callee {
     pub callee: String,
     #[serde(default)]
@@ -37,7 +38,6 @@ pub struct Callee {
 #[derive(Clone, Copy, Debug)]
 pub struct Hop<'a> {
     pub client: &'a str,
-    pub client_pod: &'a str,
     pub answer: &'a Answer,
 }
 
@@ -46,7 +46,7 @@ impl Answer {
     pub fn hops(&self) -> Vec<Hop<'_>> {
         let mut hops = Vec::new();
         for answer in self.callees.iter().filter_map(|callee| callee.answer.as_ref()) {
-            hops.push(Hop { client: &self.service, client_pod: &self.hostname, answer });
+            hops.push(Hop { client: &self.service, answer });
             hops.extend(answer.hops());
         }
         hops

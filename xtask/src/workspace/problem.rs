@@ -48,6 +48,7 @@ impl Problems {
     }
 
     /// One by one, by place.
+    #[cfg(test)]
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }

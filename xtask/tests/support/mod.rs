@@ -1,10 +1,11 @@
 //! A checkout of its own for an end-to-end test, and `xtask` run in it as a user does.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its part, and a test may panic")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,13 +21,23 @@ pub struct Checkout {
 }
 
 impl Checkout {
-    /// A fresh copy under `target/e2e/NAME`. The path stays the same from run to run and the build
-    /// directory is shared, so that only what differs is compiled again.
+    /// A fresh copy whose sources the test does not change: such copies share a build directory.
     pub fn new(name: &str) -> Self {
+        Self::with_target(name, "target")
+    }
+
+    /// A fresh copy whose sources the test may change. Cargo tells copies of one workspace apart by their
+    /// files' times only, so this one has a build directory of its own.
+    pub fn to_edit(name: &str) -> Self {
+        Self::with_target(name, &format!("target-{name}"))
+    }
+
+    /// The path stays the same from run to run, so that only what differs is compiled again.
+    fn with_target(name: &str, target: &str) -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
         let e2e = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e");
         let root = e2e.join(name);
-        let checkout = Self { root, target: e2e.join("target") };
+        let checkout = Self { root, target: e2e.join(target) };
         if checkout.root.exists() {
             // Left by a run that was killed: nothing of it may be up.
             let _ = checkout.xtask(&["down"]).output();
@@ -44,7 +55,19 @@ impl Checkout {
 
     /// Runs `xtask ARGS` to its end.
     pub fn run(&self, args: &[&str]) -> Output {
-        self.xtask(args).output().unwrap()
+        let mut command = self.xtask(args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let (done, ended) = std::sync::mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            if ended.recv_timeout(DEADLINE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                kill("KILL", pid);
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(done);
+        watchdog.join().unwrap();
+        output
     }
 
     /// Runs `xtask ARGS`, which must succeed, and gives its standard output.
@@ -112,6 +135,9 @@ fn sync(from: &Path, to: &Path) {
             sync(&source, &copy);
         } else if std::fs::read(&copy).ok() != std::fs::read(&source).ok() {
             std::fs::write(&copy, std::fs::read(&source).unwrap()).unwrap();
+            // As old as the original: cargo goes by it.
+            let modified = std::fs::metadata(&source).unwrap().modified().unwrap();
+            std::fs::File::options().write(true).open(&copy).unwrap().set_modified(modified).unwrap();
         }
     }
 }
@@ -240,7 +266,8 @@ pub fn alive(pid: u64) -> bool {
 
 /// A steady load on the ingress: bounded, stopped by [`Load::stop`] or at its end.
 pub struct Load {
-    stop: Arc<std::sync::atomic::AtomicBool>,
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU32>,
     threads: Vec<std::thread::JoinHandle<Tally>>,
 }
 
@@ -256,24 +283,23 @@ impl Load {
     pub fn start(ingress: SocketAddr, host: &'static str) -> Self {
         const CLIENTS: u32 = 8;
         const RATE: u32 = 200;
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let threads = (0..CLIENTS)
             .map(|_| {
-                let stop = Arc::clone(&stop);
+                let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
                 std::thread::spawn(move || {
                     let mut tally = Tally::default();
                     let start = Instant::now();
-                    while !stop.load(std::sync::atomic::Ordering::Relaxed)
-                        && tally.sent < 120 * RATE / CLIENTS
-                    {
+                    while !stop.load(Ordering::Relaxed) && tally.sent < 120 * RATE / CLIENTS {
                         match get(ingress, host, "/") {
                             Ok((200, _)) => {}
                             Ok((status, body)) => {
-                                tally.failed.push(format!("{:?}: {status}: {body}", start.elapsed()))
+                                tally.failed.push(format!("{:?}: {status}: {body}", start.elapsed()));
                             }
                             Err(error) => tally.failed.push(format!("{:?}: {error}", start.elapsed())),
                         }
                         tally.sent += 1;
+                        sent.fetch_add(1, Ordering::Relaxed);
                         let next = Duration::from_secs(1) * tally.sent * CLIENTS / RATE;
                         std::thread::sleep(next.saturating_sub(start.elapsed()));
                     }
@@ -281,12 +307,21 @@ impl Load {
                 })
             })
             .collect();
-        Self { stop, threads }
+        let load = Self { stop, sent, threads };
+        load.more(50);
+        load
     }
 
-    /// Ends it and gives what it saw.
+    /// Waits until so many more requests were answered.
+    pub fn more(&self, requests: u32) {
+        let wanted = self.sent.load(Ordering::Relaxed) + requests;
+        eventually("traffic", || (self.sent.load(Ordering::Relaxed) >= wanted).then_some(()));
+    }
+
+    /// Ends it a hundred requests later, so that what follows late is seen, and gives what it saw.
     pub fn stop(self) -> Tally {
-        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.more(100);
+        self.stop.store(true, Ordering::Relaxed);
         let mut all = Tally::default();
         for thread in self.threads {
             let tally = thread.join().unwrap();

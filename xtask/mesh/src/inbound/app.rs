@@ -78,7 +78,10 @@ impl App {
     pub(crate) async fn h2(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, AppError> {
         // The connection may have ended since it was used last: what was not written goes to the next.
         for _ in 0..3 {
-            let mut sender = self.sender().await.map_err(AppError::Closed)?;
+            let mut sender = match self.live() {
+                Some(sender) => sender,
+                None => Box::pin(self.sender()).await.map_err(AppError::Closed)?,
+            };
             match h2::send(&mut sender, request).await {
                 Ok(response) => return Ok(response),
                 Err(SendError::Unsent(unsent)) => request = *unsent,
@@ -97,9 +100,6 @@ impl App {
     }
 
     async fn sender(&self) -> Result<h2::Sender, BoxError> {
-        if let Some(sender) = self.live() {
-            return Ok(sender);
-        }
         let _one = self.connecting.lock().await;
         if let Some(sender) = self.live() {
             return Ok(sender);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Request, Response, Uri, Version,
+    HeaderValue, Request, Response, StatusCode, Uri, Version,
     header::HOST,
     request::Parts,
     uri::{PathAndQuery, Scheme},
@@ -113,10 +113,10 @@ impl Client {
             let body = RequestBody::gather(body).await?;
             self.forward_h2(head, body, exchange).await
         } else if exchange.original.is_none() && upgrade::wants_upgrade(request.headers()) {
-            Ok(self.forward_upgrade(request, exchange).await)
+            Ok(Box::pin(self.forward_upgrade(request, exchange)).await)
         } else {
             request.extensions_mut().clear();
-            self.forward_h1(request, exchange).await
+            Box::pin(self.forward_h1(request, exchange)).await
         }
     }
 
@@ -137,8 +137,18 @@ impl Client {
                 Err(AppError::Broken(error)) => Err(exchange.fail(error)),
             };
         }
+        Box::pin(self.forward_patiently(head, body, exchange)).await
+    }
+
+    /// For an unmeshed client, which cannot be told to go elsewhere: waits for an application that does not listen.
+    async fn forward_patiently(
+        &self,
+        head: Parts,
+        mut body: RequestBody,
+        exchange: Exchange,
+    ) -> Result<Response<ResponseBody>, BoxError> {
+        let app = &self.inbound.app;
         let deadline = tokio::time::Instant::now() + FAILFAST;
-        let mut body = body;
         loop {
             let handle = body.handle();
             match app.h2(Request::from_parts(head.clone(), body)).await {
@@ -247,9 +257,11 @@ impl Client {
 impl Exchange {
     fn respond(self, response: Response<Incoming>) -> Response<ResponseBody> {
         let mut response = response.map(ResponseBody::incoming);
+        if self.shape.version != Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            crate::outbound::strip_hop(response.headers_mut());
+        }
         if self.original.is_some() {
             let headers = response.headers_mut();
-            crate::outbound::strip_hop(headers);
             headers.insert(L5D_ORIG_PROTO, HeaderValue::from_static("HTTP/1.1"));
             *response.version_mut() = Version::HTTP_2;
         }

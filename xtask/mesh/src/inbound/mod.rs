@@ -127,7 +127,7 @@ impl Client {
     /// The counters for what this decision lets through or refuses.
     fn counters(&self, labels: &Arc<PolicyLabels>, allowed: bool) -> &Arc<HttpMetrics> {
         let key = (Arc::as_ptr(labels).addr(), allowed);
-        let (_, counters) = self.counters.get_or_insert(key, || {
+        let (_, counters) = self.counters.get_or_insert(&key, || {
             let Self { inbound, identity, .. } = self;
             let authz = authz_labels(inbound.addr, identity.as_ref(), labels);
             let labels_of = inbound_labels(inbound.addr, identity.as_ref(), labels);

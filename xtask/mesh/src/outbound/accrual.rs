@@ -63,12 +63,11 @@ impl Breaker {
         let failed = outcome.map(Outcome::is_failure);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let next = match (*state, failed) {
-            (State::Open { .. }, Some(false)) => State::Open { failures: 0 },
             (State::Open { failures }, Some(true)) if failures + 1 == self.config.max_failures => {
                 State::Shut { penalties: 0 }
             }
             (State::Open { failures }, Some(true)) => State::Open { failures: failures.saturating_add(1) },
-            (State::Probation { .. }, Some(false)) => State::Open { failures: 0 },
+            (State::Open { .. } | State::Probation { .. }, Some(false)) => State::Open { failures: 0 },
             (State::Probation { penalties, .. }, Some(true)) => State::Shut { penalties: penalties + 1 },
             (State::Probation { penalties, .. }, None) => State::Probation { penalties, taken: false },
             // What was sent before the endpoint was shut out says nothing new.
@@ -109,31 +108,31 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    fn outcome(status: u16) -> Option<Outcome> {
-        Some(Outcome { status: Some(status), grpc_status: None, error: "" })
+    fn outcome(status: u16) -> Outcome {
+        Outcome { status: Some(status), grpc_status: None, error: "" }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_endpoint_is_shut_out_after_consecutive_failures_and_probed_by_one() {
         let config = FailureAccrual { max_failures: 2, jitter: 0.0, ..FailureAccrual::default() };
         let breaker = Breaker::new(config, || {});
-        breaker.note(outcome(500));
-        breaker.note(outcome(200));
-        breaker.note(outcome(500));
+        breaker.note(Some(outcome(500)));
+        breaker.note(Some(outcome(200)));
+        breaker.note(Some(outcome(500)));
         assert!(breaker.admits());
-        breaker.note(outcome(500));
+        breaker.note(Some(outcome(500)));
         assert!(!breaker.admits());
         tokio::time::sleep(Duration::from_millis(1100)).await;
         assert!(breaker.admits() && breaker.enter());
         assert!(!breaker.admits() && !breaker.enter());
-        breaker.note(outcome(503));
+        breaker.note(Some(outcome(503)));
         tokio::time::sleep(Duration::from_millis(1100)).await;
         assert!(!breaker.admits(), "the penalty has doubled");
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(breaker.enter());
         breaker.note(None);
         assert!(breaker.enter(), "a probe that was given up frees its place");
-        breaker.note(outcome(200));
+        breaker.note(Some(outcome(200)));
         assert!(breaker.admits() && breaker.enter() && breaker.enter());
     }
 }

@@ -31,8 +31,9 @@ pub(crate) struct Balancer {
     changed: Arc<Changed>,
     /// Requests have waited in vain: others do not wait until an endpoint is ready.
     failfast: AtomicBool,
-    /// A request has come: endpoints are connected to.
-    active: AtomicBool,
+    /// Meshed endpoints are connected to as they come, so that the first requests measure them alike: the one
+    /// connected first would get them all, and be slow for it.
+    eager: bool,
     ready: Gauge,
     pending: Gauge,
 }
@@ -45,13 +46,19 @@ struct Changed(Notify);
 pub(crate) struct FailFast;
 
 impl Balancer {
-    pub(crate) fn new(sidecar: &Context, service: &str, namespace: &str, port: u16) -> Arc<Self> {
+    pub(crate) fn new(
+        sidecar: &Context,
+        service: &str,
+        namespace: &str,
+        port: u16,
+        eager: bool,
+    ) -> Arc<Self> {
         let [ready, pending] = sidecar.metrics.balancer(service, namespace, port);
         Arc::new(Self {
             endpoints: RwLock::new(Arc::from([])),
             changed: Arc::default(),
             failfast: AtomicBool::new(false),
-            active: AtomicBool::new(false),
+            eager,
             ready,
             pending,
         })
@@ -102,21 +109,19 @@ impl Balancer {
         for gone in old.iter().filter(|old| !new.iter().any(|new| Arc::ptr_eq(old, new))) {
             gone.remove();
         }
-        if self.active.load(Ordering::Relaxed) {
+        if self.eager {
             new.iter().filter(|endpoint| endpoint.info.identity.is_some()).for_each(EndpointState::drive);
         }
         self.changed.0.notify_waiters();
     }
 
-    /// Connects to the endpoints: the application is about to send.
-    pub(crate) fn activate(&self) {
-        if !self.active.swap(true, Ordering::Relaxed) {
-            self.snapshot().iter().filter(|e| e.info.identity.is_some()).for_each(EndpointState::drive);
-        }
-    }
-
     fn snapshot(&self) -> Arc<[Arc<EndpointState>]> {
         self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the pods' port carries bytes that are not to be looked at.
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.snapshot().iter().any(|endpoint| endpoint.info.opaque)
     }
 
     fn count(&self) {
@@ -166,7 +171,7 @@ impl Balancer {
             }
             return Ok(lease);
         }
-        self.wait(unmeshed, tried, deadline).await
+        Box::pin(self.wait(unmeshed, tried, deadline)).await
     }
 
     #[cold]

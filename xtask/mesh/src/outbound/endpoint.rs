@@ -36,6 +36,9 @@ const MAX_BACKOFF: Duration = Duration::from_millis(500);
 /// How long an endpoint that refused a request is passed over.
 const SUSPENSION: Duration = Duration::from_millis(100);
 
+/// How long the series of an endpoint that is gone can still be scraped (Linkerd's).
+const RETAIN_IDLE: Duration = Duration::from_secs(10 * 60);
+
 /// How a request goes to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
@@ -137,7 +140,7 @@ impl EndpointState {
     pub(crate) fn is_ready(&self, wire: Wire) -> bool {
         !self.suspended.load(Ordering::Relaxed)
             && self.breaker.as_ref().is_none_or(|breaker| breaker.admits())
-            && (wire != Wire::H2 || self.h2_slot(|sender| sender.is_ready()) == Some(true))
+            && (wire != Wire::H2 || self.h2_slot(h2::Sender::is_ready) == Some(true))
     }
 
     /// Takes a place. None if the last one has just gone.
@@ -208,6 +211,12 @@ impl EndpointState {
     pub(crate) fn remove(&self) {
         self.removed.cancel();
         self.set_h2(None);
+        let (life, metrics, http) =
+            (self.sidecar.outbound.life(), self.sidecar.metrics.clone(), self.http.clone());
+        tokio::spawn(life.run_until_cancelled_owned(async move {
+            tokio::time::sleep(RETAIN_IDLE).await;
+            metrics.forget(&http);
+        }));
     }
 
     async fn keep_connected(&self) {

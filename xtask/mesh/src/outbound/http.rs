@@ -5,29 +5,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version,
-    header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE},
-    request::Parts,
-    uri::{PathAndQuery, Scheme},
-};
+use http::{HeaderValue, Request, Response, Uri, Version, header::HOST, request::Parts};
 use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
 
 use crate::{
-    Direction, Protocol, Record,
-    body::{BoxError, Limits, RequestBody, ResponseBody},
+    Direction, Protocol, Record, Timeouts,
+    body::{BoxError, RequestBody, ResponseBody},
     conn::Conn,
     inbound::server,
-    metrics::{HttpMetrics, Outcome},
+    metrics::Outcome,
     outbound::{
         Outbound, TimedOut,
         balance::wire_of,
         endpoint::{EndpointState, Lease, Wire},
         h2::{self, SendError},
-        random, upgrade,
+        random,
+        rescue::Failure,
+        rewrite::{Answer, answer, strip_hop, to_h2},
+        upgrade,
     },
     record::{Draft, Tracker, grpc_status},
-    respond::{L5D_ORIG_PROTO, L5D_PROXY_CONNECTION, L5D_PROXY_ERROR, Shape, Synthetic},
+    respond::{Shape, Synthetic},
     tls::ALPN_HTTP1,
 };
 
@@ -36,18 +34,6 @@ const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
 /// Linkerd's pauses between retries: 25 ms doubling to 250 ms, and as much again at random.
 const RETRY_BACKOFF: Duration = Duration::from_millis(25);
 const MAX_RETRY_BACKOFF: Duration = Duration::from_millis(250);
-
-/// Why a request got no answer from an endpoint.
-enum Failure {
-    FailFast,
-    /// The only servers there are do not listen.
-    Refused,
-    TimedOut(TimedOut),
-    Broken(BoxError),
-}
-
-/// A response's head and how to follow its end.
-type Answer = (Response<ResponseBody>, Tracker);
 
 impl Outbound {
     pub(crate) async fn serve(self: Arc<Self>, conn: Conn, protocol: Protocol) {
@@ -64,7 +50,7 @@ impl Outbound {
         let shape = Shape::of(&request, false);
         let draft = self.sidecar.records.draft(|| self.record(&request, shape));
         if shape.version != Version::HTTP_2 && upgrade::wants_upgrade(request.headers()) {
-            return Ok(self.upgrade(request, shape).await);
+            return Ok(Box::pin(self.upgrade(request, shape)).await);
         }
         let (mut head, body) = {
             request.extensions_mut().clear();
@@ -74,12 +60,17 @@ impl Outbound {
         let body = RequestBody::gather(body).await?;
         let timeouts = self.settings.timeouts;
         let deadline = timeouts.request.map(|limit| tokio::time::Instant::now() + limit);
-        let exchange = self.exchange(head, body, shape, start);
-        let result = match (deadline, timeouts.request) {
-            (Some(deadline), Some(limit)) => tokio::time::timeout_at(deadline, exchange)
-                .await
-                .unwrap_or(Err(Failure::TimedOut(TimedOut::Request(limit)))),
-            _ => exchange.await,
+        // What only some Services ask for is boxed: each request's task is as large as its largest path.
+        let result = if self.settings.retry.is_none() && timeouts == Timeouts::default() {
+            self.send(head, body, shape, start).await
+        } else {
+            let exchange = Box::pin(self.exchange(head, body, shape, start));
+            match (deadline, timeouts.request) {
+                (Some(deadline), Some(limit)) => tokio::time::timeout_at(deadline, exchange)
+                    .await
+                    .unwrap_or(Err(Failure::TimedOut(TimedOut::Request(limit)))),
+                _ => exchange.await,
+            }
         };
         match result {
             Ok((mut response, mut tracker)) => {
@@ -89,28 +80,6 @@ impl Outbound {
                 Ok(response)
             }
             Err(failure) => self.rescue(failure, shape, draft, start),
-        }
-    }
-
-    /// What was sent to this listener is addressed as the application's configuration addressed it. Another name
-    /// in `Host` is the application's own choice and stays.
-    fn restore_authority(&self, head: &mut Parts) {
-        let host = head.headers.remove(HOST);
-        let asked = head.uri.authority().map(http::uri::Authority::as_str).map(str::as_bytes);
-        let asked = asked.or(host.as_ref().map(HeaderValue::as_bytes));
-        let own = match asked {
-            Some(asked) if asked != self.listener.as_bytes() => {
-                asked.try_into().ok().filter(|a: &http::uri::Authority| !a.as_str().is_empty())
-            }
-            _ => None,
-        };
-        let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(own.unwrap_or_else(|| self.authority.clone()));
-        parts.path_and_query = Some(path);
-        if let Ok(uri) = Uri::from_parts(parts) {
-            head.uri = uri;
         }
     }
 
@@ -210,6 +179,7 @@ impl Outbound {
             let mut request = Request::from_parts(head.clone(), body);
             let wire = wire_of(&lease.endpoint, wire);
             let metrics = lease.endpoint.http.clone();
+            metrics.request();
             let sent = match wire {
                 Wire::H2 => {
                     let Some(mut sender) = lease.endpoint.h2() else {
@@ -219,13 +189,10 @@ impl Outbound {
                     to_h2(&mut request, shape);
                     h2::send(&mut sender, request).await
                 }
-                _ => send_h1(&lease, request).await,
+                _ => Box::pin(send_h1(&lease, request)).await,
             };
             let refused = match sent {
-                Ok(response) => {
-                    metrics.request();
-                    return Ok(answer(response, lease, metrics, shape, start));
-                }
+                Ok(response) => return Ok(answer(response, lease, metrics, shape, start)),
                 Err(SendError::Unsent(request)) => {
                     tried.push(lease.endpoint.clone());
                     body = request.into_body();
@@ -233,7 +200,6 @@ impl Outbound {
                 }
                 Err(SendError::Refused) => "the endpoint refused the request",
                 Err(SendError::Broken(error)) => {
-                    metrics.request();
                     let outcome = Outcome { status: None, grpc_status: None, error: "unexpected" };
                     metrics.response(outcome, start.elapsed());
                     lease.end(outcome);
@@ -292,67 +258,6 @@ impl Outbound {
         }
     }
 
-    /// The answer when there is none, as Linkerd's outbound `ServerRescue` gives it. A broken HTTP/2 stream stays
-    /// one for an HTTP/2 client.
-    fn rescue(
-        &self,
-        failure: Failure,
-        shape: Shape,
-        draft: Option<Box<Draft>>,
-        start: Instant,
-    ) -> Result<Response<ResponseBody>, BoxError> {
-        if shape.version == Version::HTTP_2
-            && let Failure::Broken(error) = failure
-        {
-            if let Some(draft) = draft {
-                let outcome = Outcome { status: None, grpc_status: None, error: "unexpected" };
-                draft.publish(outcome, start.elapsed());
-            }
-            return Err(error);
-        }
-        let response = self.synthetic(&failure).response(shape, true);
-        if let Some(draft) = draft {
-            let status = Some(response.status().as_u16());
-            let outcome = Outcome { status, grpc_status: grpc_status(response.headers()), error: "" };
-            draft.publish(outcome, start.elapsed());
-        }
-        Ok(response)
-    }
-
-    fn synthetic(&self, failure: &Failure) -> Synthetic {
-        let Self { logical, backend, .. } = self;
-        match failure {
-            Failure::FailFast => Synthetic::gateway_timeout(format!(
-                "{logical}backend {backend}: {backend}: service in fail-fast"
-            )),
-            Failure::Refused => {
-                Synthetic::bad_gateway(format!("{logical}backend {backend}: connection refused"))
-            }
-            Failure::TimedOut(timed_out) => Synthetic::gateway_timeout_nonfatal(format!(
-                "{logical}timed out waiting for response headers: {timed_out}"
-            )),
-            Failure::Broken(error) => Synthetic::bad_gateway(format!("{logical}backend {backend}: {error}")),
-        }
-    }
-
-    /// Puts the limits that go on after the headers on the body.
-    fn limit(&self, response: &mut Response<ResponseBody>, deadline: Option<tokio::time::Instant>) {
-        let timeouts = self.settings.timeouts;
-        if timeouts == crate::Timeouts::default() {
-            return;
-        }
-        let now = tokio::time::Instant::now();
-        let ends = [
-            deadline.zip(timeouts.request.map(TimedOut::Request)),
-            timeouts.response.map(|limit| (now + limit, TimedOut::Response(limit))),
-        ];
-        let end = ends.into_iter().flatten().min_by_key(|(at, _)| *at);
-        response.body_mut().limit(Limits {
-            end: end.map(|(at, timed_out)| (Box::pin(tokio::time::sleep_until(at)), timed_out)),
-            idle: timeouts.idle.map(|limit| (Box::pin(tokio::time::sleep(limit)), limit)),
-        });
-    }
-
     fn record(&self, request: &Request<Incoming>, shape: Shape) -> Record {
         Record {
             direction: Direction::Outbound,
@@ -392,32 +297,6 @@ impl Tracker {
     }
 }
 
-/// Makes a response the application's: what the other proxy told this one is taken off.
-fn answer(
-    response: Response<Incoming>,
-    lease: Lease,
-    metrics: Arc<HttpMetrics>,
-    shape: Shape,
-    start: Instant,
-) -> Answer {
-    let mut response = response.map(ResponseBody::incoming);
-    let headers = response.headers_mut();
-    headers.remove(L5D_PROXY_ERROR);
-    headers.remove(L5D_ORIG_PROTO);
-    let close = headers.remove(L5D_PROXY_CONNECTION).is_some_and(|value| value == "close");
-    if close && shape.version == Version::HTTP_11 {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    let grpc_status = grpc_status(headers);
-    if shape.version != Version::HTTP_2 {
-        *response.version_mut() = Version::HTTP_11;
-    }
-    let status = response.status().as_u16();
-    let tracker =
-        Tracker { metrics, start, status, grpc: shape.grpc, grpc_status, draft: None, lease: Some(lease) };
-    (response, tracker)
-}
-
 async fn send_h1(lease: &Lease, mut request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
     if let Some(authority) = request.uri().authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -429,30 +308,4 @@ async fn send_h1(lease: &Lease, mut request: Request<RequestBody>) -> Result<Res
     lease.endpoint.h1().request(request).await.map_err(|error| {
         if error.is_connect() { SendError::Refused } else { SendError::Broken(error.into()) }
     })
-}
-
-/// Turns a request of the application into one for the hop between sidecars.
-fn to_h2(request: &mut Request<RequestBody>, shape: Shape) {
-    if shape.version != Version::HTTP_2 {
-        let original = if shape.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" };
-        strip_hop(request.headers_mut());
-        request.headers_mut().insert(L5D_ORIG_PROTO, HeaderValue::from_static(original));
-    }
-    *request.version_mut() = Version::HTTP_2;
-}
-
-/// Takes off what concerns one connection only (RFC 9110, 7.6.1).
-pub(crate) fn strip_hop(headers: &mut HeaderMap) {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    if let Some(connection) = headers.remove(CONNECTION)
-        && let Ok(named) = connection.to_str()
-    {
-        for name in named.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            headers.remove(name);
-        }
-    }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
 }

@@ -22,10 +22,12 @@ pub(crate) mod h2;
 mod http;
 pub(crate) mod opaque;
 mod random;
+mod rescue;
+mod rewrite;
 pub(crate) mod upgrade;
 
 pub(crate) use endpoint::Lease;
-pub(crate) use http::strip_hop;
+pub(crate) use rewrite::strip_hop;
 
 /// A limit of `timeout.linkerd.io/*` or `retry.linkerd.io/timeout` that has run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +78,7 @@ impl Outbound {
         let listener = conn::listen(any).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let name: Arc<str> = format!("{service}.{namespace}.svc.cluster.local:{port}").into();
-        let balancer = balance::Balancer::new(sidecar, &service, &namespace, port);
+        let balancer = balance::Balancer::new(sidecar, &service, &namespace, port, !opaque);
         let backend = format!("Service.{namespace}.{service}:{port}");
         let outbound = Arc::new(Self {
             addr,
@@ -109,7 +111,7 @@ impl Outbound {
     }
 
     async fn connection(self: Arc<Self>, mut io: TcpStream, peer: SocketAddr) {
-        let (protocol, prefix) = if self.opaque {
+        let (protocol, prefix) = if self.opaque || self.balancer.is_opaque() {
             (Protocol::Opaque, Bytes::new())
         } else {
             match detect_protocol(&mut io, DETECT_TIMEOUT).await {
@@ -120,10 +122,7 @@ impl Outbound {
         let conn = Conn::plain(prefix, io).counted(self.accepted.clone());
         match protocol {
             Protocol::Opaque => self.forward(conn).await,
-            protocol => {
-                self.balancer.activate();
-                self.serve(conn, protocol).await;
-            }
+            protocol => self.serve(conn, protocol).await,
         }
     }
 }

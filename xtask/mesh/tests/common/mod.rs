@@ -1,5 +1,13 @@
 //! A small world for the tests: pods on free loopback addresses, applications, clients.
-#![allow(dead_code, missing_docs, reason = "each test uses its part")]
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::struct_field_names,
+    reason = "each test uses its part"
+)]
+
+pub mod load;
 
 use std::{
     convert::Infallible,

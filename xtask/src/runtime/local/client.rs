@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::plan::lookup::{name, ports};
 use crate::runtime::{CallAnswer, CallRequest};
 
-/// Sends what was asked for as its client. Errors for a Service, port or ServiceAccount that is not there.
+/// Sends what was asked for as its client. Errors for a Service, port or `ServiceAccount` that is not there.
 pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Result<CallAnswer> {
     let service = plan.service(&asked.service).ok_or_else(|| {
         let known: Vec<&str> = plan.services.iter().map(|service| name(&service.object)).collect();
@@ -68,7 +68,7 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
     call::call(asked, &Reach { address, authority, grpc }, None).await
 }
 
-/// Who the client is to others: a pod of its own with the asked ServiceAccount.
+/// Who the client is to others: a pod of its own with the asked `ServiceAccount`.
 fn client(account: &str, namespace: &str, ip: Ipv4Addr) -> Arc<Workload> {
     let [.., third, fourth] = ip.octets();
     Arc::new(Workload {

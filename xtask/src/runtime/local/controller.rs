@@ -32,8 +32,8 @@ pub struct Wanted {
 pub struct Progress {
     /// Counts.
     pub status: DeploymentStatus,
-    /// Its pods, oldest first.
-    pub pods: Vec<PodStatus>,
+    /// Its pods, oldest first, and since when each is there.
+    pub pods: Vec<(PodStatus, Instant)>,
     /// All is as wanted by this [`Wanted`].
     pub done: bool,
     /// Why it is certain not to become so: shown to people, the last log lines included.
@@ -275,7 +275,7 @@ impl Control {
             ready: count(&|pod| pod.ready),
         };
         self.tell(&status, count(&|pod| pod.current && pod.available), done, failed.as_ref());
-        let pods = self.pods.iter().map(status_of).collect();
+        let pods = self.pods.iter().map(|pod| (status_of(pod), pod.created)).collect();
         let progress = Progress { status, pods, done, failed, exited: self.exited.clone() };
         self.progress.send_replace((self.wanted.clone(), progress));
     }

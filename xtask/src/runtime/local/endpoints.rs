@@ -88,7 +88,14 @@ impl ServiceTable {
                 ports: BTreeMap::new(),
                 external: BTreeMap::new(),
             });
-            service.ports.retain(|port, _| spec.ports.contains_key(port));
+            service.ports.retain(|port, sender| {
+                let stays = spec.ports.contains_key(port);
+                if !stays {
+                    // Who watches it would hold on to the last endpoints.
+                    sender.send_replace(Arc::new([]));
+                }
+                stays
+            });
             for port in spec.ports.keys() {
                 service.ports.entry(*port).or_insert_with(|| watch::Sender::new(Arc::new([])));
             }

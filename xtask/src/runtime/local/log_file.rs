@@ -1,6 +1,6 @@
 //! What pods wrote: a bounded file a pod, kept after the pod is gone, and read back merged by time.
 //!
-//! A line on disk is `2026-01-02T03:04:05.000006Z what was written`. One thread writes for all pods, so that a
+//! A line on disk is `2026-01-02T03:04:05.000000006Z what was written`. One thread writes for all pods, so that a
 //! slow or full disk never holds up anything but the log.
 
 use std::collections::{BTreeMap, HashMap};
@@ -93,7 +93,7 @@ impl Writer {
                     Message::Line { pod, at, line } => {
                         let text = texts.entry(pod).or_default();
                         // Writing to a string does not fail.
-                        let _ = writeln!(text, "{at:.6} {line}");
+                        let _ = writeln!(text, "{at:.9} {line}");
                     }
                     Message::Close { pod } => closed.push(pod),
                     Message::Flush(done) => waiting.push(done),
@@ -145,12 +145,11 @@ fn write(directory: &Path, pod: &str, open: &mut Option<Open>, text: &str) -> io
         *open = None;
         fs::rename(&path, directory.join(format!("{pod}.log.1")))?;
     }
-    let open = match open {
-        Some(open) => open,
-        None => {
-            let file = OpenOptions::new().create(true).append(true).open(&path)?;
-            open.insert(Open { size: file.metadata()?.len(), file })
-        }
+    let open = if let Some(open) = open {
+        open
+    } else {
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        open.insert(Open { size: file.metadata()?.len(), file })
     };
     open.file.write_all(text.as_bytes())?;
     open.size += added;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use self::log_file::LogBook;
 use self::node::Node;
 use self::services::ServiceAddresses;
 use self::template::PodTemplate;
-use super::{CallAnswer, CallRequest, Images, Running, Runtime, ServiceStatus, Status};
+use super::{CallAnswer, CallRequest, Image, Images, Running, Runtime, ServiceStatus, Status};
 use crate::command::Checkout;
 use crate::error::Fault;
 use crate::plan::Plan;
@@ -69,7 +70,7 @@ pub struct Local {
 impl Local {
     /// Takes the run's addresses and the ingress's port (0: any free one; none: no ingress). Nothing runs
     /// yet. Errors when an address or the port is taken.
-    pub async fn start(checkout: &Checkout, ingress: Option<u16>, events: &Events) -> anyhow::Result<Self> {
+    pub fn start(checkout: &Checkout, ingress: Option<u16>, events: &Events) -> anyhow::Result<Self> {
         if let Some(limit) = raise_open_files().filter(|limit| *limit < FEW_FILES) {
             let message =
                 format!("at most {limit} files can be open at once: under load, connections will wait");
@@ -91,6 +92,13 @@ impl Local {
         });
         let (controllers, plan) = (RwLock::default(), RwLock::default());
         Ok(Self { node, gateway, controllers, plan, started: Instant::now() })
+    }
+
+    /// Whether this runtime can run a plan, before anything is built. Errors with every reason.
+    pub fn can_run(plan: &Plan) -> Result<(), Fault> {
+        let built = Image { id: String::new(), binary: PathBuf::new() };
+        let images = plan.images.iter().map(|name| (name.clone(), built.clone())).collect();
+        check(plan, &images).map(drop).map_err(|problems| Fault::usage(problems.join("\n")))
     }
 
     /// Where the ingress answers; none without one.
@@ -189,7 +197,11 @@ impl Running for Local {
         for controller in self.controllers() {
             let progress = controller.progress();
             status.deployments.push(progress.status);
-            status.pods.extend(progress.pods);
+            status.pods.extend(progress.pods.into_iter().map(|(mut pod, since)| {
+                // As of now, not of the last change.
+                pod.age_seconds = since.elapsed().as_secs();
+                pod
+            }));
         }
         status.pods.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(status)
@@ -240,7 +252,9 @@ impl Local {
 
 /// Stops Deployments, all at once; says how their pods ended.
 async fn end(controllers: Vec<Arc<Controller>>) -> Vec<Exited> {
-    controllers.iter().for_each(|controller| controller.delete());
+    for controller in &controllers {
+        controller.delete();
+    }
     let mut exited = Vec::new();
     for controller in controllers {
         exited.extend(controller.gone().await);
@@ -303,3 +317,6 @@ fn spec_of(service: &Service) -> ServiceSpec {
         annotations: service.metadata.annotations.clone().unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,7 +164,9 @@ fn unknown(value: &Value, path: String, known: &[&str], found: &mut Vec<String>)
             }
         }
         Value::Array(items) if leads_on => {
-            items.iter().for_each(|item| unknown(item, path.clone(), known, found));
+            for item in items {
+                unknown(item, path.clone(), known, found);
+            }
         }
         Value::Array(items) => found.push(named(&path, items)),
         _ => found.push(path),

@@ -179,6 +179,7 @@ impl Owner {
             let why = format!("cannot start its sidecar: {error}");
             self.set(PodState::NotReady, why.clone(), |view| view.hopeless = Some(why));
             self.stop.cancelled().await;
+            return self.gone(self.exited(None, false)).await;
         }
         let exited = loop {
             let (why, hopeless) = match self.container().await {
@@ -202,6 +203,10 @@ impl Owner {
         };
         let sidecar = self.sidecar.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(sidecar);
+        self.gone(exited).await;
+    }
+
+    async fn gone(&self, exited: Exited) {
         self.node.logs.close(&self.name).await;
         self.set(PodState::Gone, String::new(), |view| view.exited = Some(exited));
     }
@@ -245,7 +250,7 @@ impl Owner {
         let (findings, mut found) = mpsc::channel(8);
         let (template, ip) = (Arc::clone(&self.template), IpAddr::V4(self.lease.ip()));
         let probes = AbortOnDropHandle::new(tokio::spawn(async move {
-            probe::watch(&template.probes, ip, findings).await
+            probe::watch(&template.probes, ip, findings).await;
         }));
         loop {
             tokio::select! {
@@ -257,14 +262,19 @@ impl Owner {
                     let (ended, killed) = self.end(process, deadline, sidecar).await;
                     return End::Stopped(self.exited(Some(ended), killed));
                 }
-                ended = process.wait() => return End::Ended(ended.to_string()),
+                ended = process.wait() => {
+                    // Before its last lines are waited for: nobody may pick it meanwhile.
+                    self.set(PodState::NotReady, ended.to_string(), |_| ());
+                    return End::Ended(ended.to_string());
+                }
                 Some(finding) = found.recv() => match finding {
                     Finding::Ready => self.set(PodState::Ready, String::new(), |view| {
                         view.ready_since.get_or_insert_with(Instant::now);
                         view.hopeless = None;
                     }),
-                    Finding::NotReady(why) => self.set(PodState::NotReady, why, |_| ()),
-                    Finding::Failing(why) => self.note(why),
+                    Finding::NotReady(why) if self.was_ready() => self.set(PodState::NotReady, why, |_| ()),
+                    // While it starts, that a probe fails is no change.
+                    Finding::NotReady(why) | Finding::Failing(why) => self.note(why),
                     Finding::Restart(why, grace) => {
                         drop(probes);
                         self.set(PodState::NotReady, why.clone(), |_| ());
@@ -289,13 +299,15 @@ impl Owner {
             process.terminate();
             process.wait().await
         };
-        match tokio::time::timeout_at(deadline, before).await {
-            Ok(ended) => (ended, false),
-            Err(_) => {
-                process.kill();
-                (process.wait().await, true)
-            }
+        if let Ok(ended) = tokio::time::timeout_at(deadline, before).await {
+            return (ended, false);
         }
+        process.kill();
+        (process.wait().await, true)
+    }
+
+    fn was_ready(&self) -> bool {
+        matches!(self.view.borrow().state, PodState::Ready | PodState::NotReady)
     }
 
     fn exited(&self, ended: Option<Ended>, killed: bool) -> Exited {
@@ -335,11 +347,14 @@ impl Owner {
 
     /// Keeps the reason of a state that does not change.
     fn note(&self, reason: String) {
-        self.view.send_if_modified(|view| {
+        let changed = self.view.send_if_modified(|view| {
             let changed = view.reason != reason;
             view.reason = reason;
             changed
         });
+        if changed {
+            self.changed.notify_one();
+        }
     }
 
     fn ready_pod(&self) -> ReadyPod {
@@ -358,14 +373,18 @@ impl Owner {
     fn program(&self) -> Program {
         let template = &self.template;
         let ip = self.lease.ip().to_string();
-        let own = template.env_of(&self.name, &ip);
+        let own: Vec<_> = {
+            let sidecar = self.sidecar.lock().unwrap_or_else(PoisonError::into_inner);
+            let local = |value: &str| self.node.rewrite(value, &template.namespace, sidecar.as_ref());
+            let own = template.env_of(&self.name, &ip).into_iter();
+            own.map(|(name, value)| (name, local(&value))).collect()
+        };
+        // After the variables: `$(BAR_URL)` in an argument has to name a local address too.
         let args = template.args.iter().map(|arg| expand(arg, &own).into()).collect();
         let mut env = self.node.environment.clone();
         // Later ones win. A container's hostname is its pod's name; the bind address is this runtime's own.
         env.push(("HOSTNAME".into(), self.name.to_string()));
-        let sidecar = self.sidecar.lock().unwrap_or_else(PoisonError::into_inner);
-        let local = |value: &str| self.node.rewrite(value, &template.namespace, sidecar.as_ref());
-        env.extend(own.into_iter().map(|(name, value)| (name, local(&value))));
+        env.extend(own);
         let bind = self.hidden.as_ref().map_or(ip, |hidden| hidden.ip().to_string());
         env.push(("BIND_ADDRESS".into(), bind));
         Program { path: template.binary.clone(), args, env, directory: "/".into() }

@@ -32,7 +32,7 @@ pub struct PodTemplate {
     pub labels: BTreeMap<String, String>,
     /// The pods' annotations.
     pub annotations: BTreeMap<String, String>,
-    /// The ServiceAccount; `default` when none is said.
+    /// The `ServiceAccount`; `default` when none is said.
     pub service_account: String,
     /// The program.
     pub binary: PathBuf,
@@ -270,18 +270,15 @@ fn env(container: &Container, wrong: &mut Vec<String>) -> Vec<(String, EnvValue)
     let mut env = Vec::new();
     for variable in container.env.iter().flatten() {
         let source = variable.value_from.as_ref().and_then(|source| source.field_ref.as_ref());
-        let value = match source {
+        let field = source.map(|source| field_of(&source.field_path).ok_or(&source.field_path));
+        let value = match field {
             None => EnvValue::Text(variable.value.clone().unwrap_or_default()),
-            Some(field) => match field_of(&field.field_path) {
-                Some(field) => EnvValue::Field(field),
-                None => {
-                    wrong.push(format!(
-                        "env {}: field {:?} is not modelled by the local runtime",
-                        variable.name, field.field_path
-                    ));
-                    continue;
-                }
-            },
+            Some(Ok(field)) => EnvValue::Field(field),
+            Some(Err(path)) => {
+                let name = &variable.name;
+                wrong.push(format!("env {name}: field {path:?} is not modelled by the local runtime"));
+                continue;
+            }
         };
         env.push((variable.name.clone(), value));
     }

@@ -23,10 +23,10 @@ mod pool;
 mod proxy;
 mod routes;
 
-pub use backend::{Backend, BackendPort, Options};
+pub use backend::{Backend, BackendPort};
 pub use listen::{Listeners, bind};
 pub use proxy::Upstreams;
-pub use routes::{Refused, Routes};
+pub use routes::Routes;
 
 use proxy::Proxy;
 
@@ -40,6 +40,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A running ingress. Dropped, it stops at once; [`Ingress::stop`] lets requests end first.
 pub struct Ingress {
     proxy: Arc<Proxy>,
+    #[cfg(test)]
     port: u16,
     closing: CancellationToken,
     /// One for each listener; they end once their connections have.
@@ -57,17 +58,24 @@ impl Ingress {
             .flatten()
             .map(|listener| serve(listener, port, Arc::clone(&proxy), closing.clone()))
             .collect();
-        Self { proxy, port, closing, listeners }
-    }
-
-    /// The port that it listens on.
-    pub fn port(&self) -> u16 {
-        self.port
+        Self {
+            proxy,
+            #[cfg(test)]
+            port,
+            closing,
+            listeners,
+        }
     }
 
     /// Requests from now on go by `routes`. None fails for the change.
     pub fn set_routes(&self, routes: Routes) {
         self.proxy.set_routes(routes);
+    }
+
+    /// The port that it listens on.
+    #[cfg(test)]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Accepts nothing more, lets what is under way end within `grace`, and cuts what is left.
