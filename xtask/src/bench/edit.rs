@@ -29,7 +29,8 @@ pub async fn measure(
     let service = most_replicated(plan).context("no Deployment of a service of this workspace")?;
     let host = plan.hosts().into_iter().next().context("no Ingress to ask through")?;
     let crate_dir = workspace.services.iter().find(|s| s.name == service).context("no such service")?;
-    let main = scratch.root.join(&crate_dir.dir).join("src/main.rs");
+    // In the copy: a service's directory is absolute.
+    let main = scratch.root.join(crate_dir.dir.strip_prefix(&workspace.root)?).join("src/main.rs");
     let source = Source::open(main)?;
 
     let mut bare = Vec::new();
@@ -108,14 +109,15 @@ async fn first_new_answer(
     start: Instant,
 ) -> anyhow::Result<()> {
     while start.elapsed() < PATIENCE {
-        for got in load::send(ingress, host, 4, 2).await {
+        // One at a time and not often: the compiler needs the cores that this would take.
+        for got in load::send(ingress, host, 1, 1).await {
             let Got::Answer(200, body) = got else { continue };
             let Ok(answer) = serde_json::from_str::<Answer>(&body) else { continue };
             if answer.all().iter().any(|a| a.service == service && !old.contains(&a.hostname)) {
                 return Ok(());
             }
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Err(Fault::failed(format!("no new pod of {service} answered within {PATIENCE:?}")).into())
 }
