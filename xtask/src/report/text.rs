@@ -98,7 +98,8 @@ fn render(event: &Event, colour: bool) -> Option<String> {
         Event::Pod { pod, state: PodState::NotReady, reason, .. } => {
             format!("{} {pod}: not ready: {reason}", paint("1;33", &format!("{:>9}", "pod")))
         }
-        Event::Rollout { deployment, desired, done: true, ms, .. } => {
+        // None wanted: it is being taken down, which is told as such.
+        Event::Rollout { deployment, desired: desired @ 1.., done: true, ms, .. } => {
             format!("{} {deployment}: {desired} of {desired} ready, {}", label("rollout"), span(*ms))
         }
         Event::Log { pod, deployment, line } => {
