@@ -15,7 +15,7 @@ use crate::command::Checkout;
 use crate::error::Fault;
 use crate::plan::{Mode, Plan};
 use crate::report::event::{Exited, PodState};
-use crate::report::{self, Event, Events};
+use crate::report::{self, Event, Events, millis};
 use crate::runtime::choose::Chosen;
 use crate::runtime::local::Local;
 use crate::runtime::{Images, Running as _, Runtime as _};
@@ -313,11 +313,6 @@ impl<'a> Step<'a> {
     fn fail(self) {
         self.events.emit(Event::StepFailed { step: self.name.to_owned(), ms: millis(self.start.elapsed()) });
     }
-}
-
-/// A span in whole milliseconds.
-pub fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn plural(count: usize, what: &str) -> String {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::args::{self, SmokeOutput};
 use crate::command::Checkout;
-use crate::environment::{self, Environment, Options, millis};
+use crate::environment::{self, Environment, Options};
 use crate::error::{Exit, Fault};
 use crate::plan::edges::edges;
 use crate::plan::{Mode, Plan};
 use crate::process;
-use crate::report::{Event, Events, line_out};
+use crate::report::{Event, Events, line_out, millis};
 use crate::runtime::choose::choose;
 use crate::runtime::{CallAnswer, CallRequest, Running, Status};
 use crate::session::{self, Lock};

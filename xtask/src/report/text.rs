@@ -146,6 +146,11 @@ fn changed(label: &str, files: &[String], services: &[String], manifests: bool) 
     format!("{label} {files}: {effect}")
 }
 
+/// A span in whole milliseconds.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A span as people read it: `85ms`, `1.2s`, `2m05s`.
 pub fn span(ms: u64) -> String {
     match ms {

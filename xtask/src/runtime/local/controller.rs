@@ -2,7 +2,6 @@
 //! runs is what is wanted.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -12,8 +11,8 @@ use super::node::Node;
 use super::pod::{Pod, View};
 use super::rollout::{self, Observed};
 use super::template::{PodTemplate, Rules};
-use crate::report::Event;
 use crate::report::event::{Exited, PodState};
+use crate::report::{Event, millis};
 use crate::runtime::{DeploymentStatus, PodStatus};
 
 /// What a Deployment is to be.
@@ -335,8 +334,4 @@ fn status_of(pod: &Pod) -> PodStatus {
         meshed: pod.template.meshed,
         age_seconds: pod.created.elapsed().as_secs(),
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
