@@ -11,6 +11,7 @@
 pub mod access;
 pub mod authz;
 pub mod cluster;
+pub mod explain;
 pub mod inbound;
 pub mod label;
 pub mod model;
