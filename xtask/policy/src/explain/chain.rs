@@ -53,14 +53,15 @@ pub(super) fn opening(caller: &Caller, call: &Call, to: &Destination<'_>) -> Vec
     let request = format!("{protocol} {} {}{query}", call.method, call.path);
     let port = to.port.name.clone().map(|name| format!("{name} ({})", to.port.port));
     let port = port.unwrap_or_else(|| to.port.port.to_string());
-    let mut service = format!(
+    let service = format!(
         "Service {} port {port} leads to Deployment {}, port {}",
         call.service, to.workload.name, to.container_port
     );
-    if !to.others.is_empty() {
-        let others: Vec<_> = to.others.iter().map(|other| other.name.as_str()).collect();
-        service += &format!(" (and to {}, which is not looked at here)", others.join(", "));
-    }
+    let others: Vec<_> = to.others.iter().map(|other| other.name.as_str()).collect();
+    let service = match others.as_slice() {
+        [] => service,
+        others => format!("{service} (and to {}, which is not looked at here)", others.join(", ")),
+    };
     vec![
         Link::new("client", None, client),
         Link::new("request", None, request),

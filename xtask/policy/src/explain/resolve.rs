@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Call;
-use crate::model::{Named as _, Objects, Workload};
+use crate::model::{Named, Objects, Workload};
 use crate::route::Protocol;
 
 /// Where a call arrives.
@@ -66,7 +66,7 @@ pub fn destination<'a>(objects: &'a Objects, call: &Call) -> Result<Destination<
     let mut services = objects.services.iter().filter(|service| service.namespace() == call.namespace);
     let service = services.find(|service| service.name() == call.service).ok_or_else(|| {
         let known = objects.services.iter().filter(|service| service.namespace() == call.namespace);
-        let mut known: Vec<_> = known.map(|service| service.name()).collect();
+        let mut known: Vec<_> = known.map(Named::name).collect();
         known.sort_unstable();
         Unanswerable::NoService {
             name: call.service.clone(),
