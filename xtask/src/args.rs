@@ -289,6 +289,8 @@ pub enum Figure {
     Edit,
     /// The same gRPC call direct, through a Service, through two sidecars
     Mesh,
+    /// Policy decisions a second, and what enforcing them adds to a meshed call
+    Policy,
     /// CPU and memory of an idle environment
     Idle,
     /// `cargo build -p xtask` from nothing

@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod explain;
 pub mod inbound;
 pub mod label;
+pub mod measure;
 pub mod model;
 pub mod rate_limit;
 pub mod route;

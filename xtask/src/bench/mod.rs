@@ -6,5 +6,6 @@ pub mod figures;
 pub mod idle;
 pub mod machine;
 pub mod mesh;
+pub mod policy;
 pub mod scratch;
 pub mod start;

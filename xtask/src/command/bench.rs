@@ -4,7 +4,7 @@ use crate::args::{self, Figure as Asked, Output};
 use crate::bench::figures::Figures;
 use crate::bench::machine::Machine;
 use crate::bench::scratch::Scratch;
-use crate::bench::{cold, edit, idle, mesh, start};
+use crate::bench::{cold, edit, idle, mesh, policy, start};
 use crate::command::Checkout;
 use crate::environment;
 use crate::error::Exit;
@@ -41,6 +41,10 @@ pub async fn run(args: args::Bench, colour: bool) -> anyhow::Result<Exit> {
     if asked(Asked::Mesh) {
         progress.tell("mesh cost");
         figures.extend(mesh::measure(&checkout, args.runs).await?);
+    }
+    if asked(Asked::Policy) {
+        progress.tell("policy decisions");
+        figures.extend(policy::measure(args.runs));
     }
     if asked(Asked::Cold) {
         progress.tell("cold build");

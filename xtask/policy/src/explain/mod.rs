@@ -13,7 +13,7 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 
 pub use chain::Link;
-pub use resolve::{Destination, Unanswerable, destination};
+pub use resolve::{Destination, Unanswerable, destination, speaks_grpc};
 pub use seen::{Seen, seen};
 
 use crate::authz::Client;

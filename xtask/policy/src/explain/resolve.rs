@@ -115,8 +115,9 @@ fn service_port<'a>(service: &'a Service, call: &Call) -> Result<&'a ServicePort
     }
 }
 
-/// By `appProtocol`, or by the name that Kubernetes' convention gives such ports.
-fn speaks_grpc(port: &ServicePort) -> bool {
+/// Whether a Service port is for gRPC, by its `appProtocol` or by the name that Kubernetes' convention gives such
+/// ports.
+pub fn speaks_grpc(port: &ServicePort) -> bool {
     let named = |text: &Option<String>| text.as_deref().is_some_and(|text| text.starts_with("grpc"));
     named(&port.name)
         || named(&port.app_protocol)
