@@ -36,7 +36,7 @@ pub use outbound::TimedOut;
 pub use policy::{AllUnauthenticated, Decision, InboundPolicy, InboundRequest, PolicyLabels, ResourceLabel};
 pub use record::{Direction, Record};
 pub use settings::{
-    FailureAccrual, GrpcCondition, OutboundSettings, Retry, SettingsError, StatusRange, Timeouts,
+    FailureAccrual, GrpcCondition, OutboundSettings, Retry, RetryOn, SettingsError, StatusRange, Timeouts,
 };
 pub use sidecar::Sidecar;
 pub use spec::{Endpoint, InboundPort, SidecarSpec, Target, Workload};

@@ -16,5 +16,6 @@ pub mod inbound;
 pub mod label;
 pub mod measure;
 pub mod model;
+pub mod outbound;
 pub mod rate_limit;
 pub mod route;

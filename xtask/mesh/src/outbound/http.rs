@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response, Uri, Version, header::HOST, request::
 use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
 
 use crate::{
-    Direction, Protocol, Record, Timeouts,
+    Direction, Protocol, Record, Retry, Timeouts,
     body::{BoxError, RequestBody, ResponseBody},
     conn::Conn,
     inbound::server,
@@ -61,7 +61,7 @@ impl Outbound {
         let timeouts = self.settings.timeouts;
         let deadline = timeouts.request.map(|limit| tokio::time::Instant::now() + limit);
         // What only some Services ask for is boxed: each request's task is as large as its largest path.
-        let result = if self.settings.retry.is_none() && timeouts == Timeouts::default() {
+        let result = if self.retry(shape).is_none() && timeouts == Timeouts::default() {
             self.send(head, body, shape, start).await
         } else {
             let exchange = Box::pin(self.exchange(head, body, shape, start));
@@ -83,6 +83,11 @@ impl Outbound {
         }
     }
 
+    fn retry(&self, shape: Shape) -> Option<&Retry> {
+        let (grpc, http) = (&self.settings.grpc_retry, &self.settings.http_retry);
+        if shape.grpc { grpc.as_ref().or(http.as_ref()) } else { http.as_ref() }
+    }
+
     /// Sends the request, and again as the Service's retries ask for.
     async fn exchange(
         &self,
@@ -91,7 +96,7 @@ impl Outbound {
         shape: Shape,
         start: Instant,
     ) -> Result<Answer, Failure> {
-        let Some(retry) = &self.settings.retry else {
+        let Some(retry) = self.retry(shape) else {
             return self.attempt(head, body, shape, start, None).await;
         };
         let mut body = body;
@@ -102,9 +107,7 @@ impl Outbound {
             let again = match result {
                 Ok((mut response, tracker)) => {
                     let grpc_status = match tracker.grpc_status {
-                        None if !retry.grpc.is_empty() && shape.grpc => {
-                            response.body_mut().peek_trailers().await.and_then(grpc_status)
-                        }
+                        None if shape.grpc => response.body_mut().peek_trailers().await.and_then(grpc_status),
                         known => known,
                     };
                     if !retry.wants(response.status().as_u16(), grpc_status) {

@@ -3,8 +3,8 @@
 mod compile;
 mod decide;
 mod index;
-mod routes;
-mod settings;
+pub(crate) mod routes;
+pub(crate) mod settings;
 mod trace;
 
 use std::sync::Arc;
