@@ -17,9 +17,13 @@ mod checks;
 pub mod edges;
 pub mod lookup;
 mod mode;
+#[allow(dead_code, reason = "the policy commands decide on it")]
+mod objects;
 pub mod reference;
 mod workloads;
 
+#[allow(unused_imports, reason = "the policy commands decide on it")]
+pub use objects::objects;
 pub use reference::Reference;
 
 /// The namespace of objects that name none.

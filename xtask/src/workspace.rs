@@ -8,12 +8,17 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use crate::error::Fault;
 
 mod document;
+mod files;
 pub mod manifests;
 pub mod names;
+#[allow(dead_code, reason = "the policy commands read with it")]
+pub mod policies;
 pub mod problem;
 mod required;
 mod scalar;
 pub mod selector;
+#[allow(dead_code, reason = "the policy commands look places up with it")]
+pub mod source;
 mod typed;
 mod validation;
 mod yaml;

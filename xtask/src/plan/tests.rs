@@ -365,3 +365,23 @@ proptest! {
         prop_assert_eq!(objects(&plan), objects(&expected));
     }
 }
+
+#[test]
+fn the_policy_engine_sees_what_the_plan_has() {
+    let with = good(ON);
+    let objects = objects(&with);
+    let identities: Vec<_> = objects.service_accounts.iter().map(|own| &own.metadata).collect();
+    let named: Vec<_> =
+        identities.iter().map(|own| (own.name.as_deref(), own.namespace.as_deref())).collect();
+    assert_eq!(
+        named,
+        [(Some("front"), Some("default")), (Some("ingress-nginx"), Some("ingress-nginx"))],
+        "the ingress is a client, too"
+    );
+    let workloads: Vec<_> = objects.workloads.iter().map(|own| own.name.as_str()).collect();
+    assert_eq!(workloads, ["back", "front", "load"]);
+    assert!(objects.workloads.iter().all(policy::model::Workload::is_meshed));
+    assert_eq!((objects.services.len(), objects.ingresses.len()), (2, 1));
+    let without = super::objects(&good(Options { ingress: false, ..ON }));
+    assert_eq!(without.service_accounts.len(), 1);
+}

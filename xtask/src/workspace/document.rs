@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::problem::Problem;
+use super::scalar::Scalar;
 use super::yaml::{At, Kind, Node};
 
 /// A field within an object: keys and indices from its root on.
@@ -58,6 +59,15 @@ impl fmt::Display for Spot {
     }
 }
 
+/// What an object says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Type<'a> {
+    /// `apiVersion`.
+    pub version: &'a str,
+    /// `kind`.
+    pub kind: &'a str,
+}
+
 /// One object's tree and its file.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -74,6 +84,26 @@ impl Document {
     /// The whole object.
     pub fn root(&self) -> &Node {
         &self.root
+    }
+
+    /// What the object says that it is. Errors when it does not say, or is no object.
+    pub fn type_of(&self) -> Result<Type<'_>, Problem> {
+        let Kind::Mapping(mapping) = &self.root.kind else {
+            let message = "not an object: a manifest has apiVersion, kind, metadata";
+            return Err(self.problem(&Spot::root(), message));
+        };
+        let text = |field: &str| match mapping.get(field).map(|entry| &entry.value.kind) {
+            Some(Kind::Scalar(Scalar::Text(text))) => Ok(text.as_str()),
+            Some(Kind::Scalar(Scalar::Null)) | None => {
+                Err(self.problem(&Spot::root(), format!("missing field \"{field}\"; add it")))
+            }
+            Some(_) => {
+                let message = format!("wrong type in {field}: expected a string");
+                Err(self.problem(&Spot::root().key(field), message))
+            }
+        };
+        let kind = text("kind")?;
+        Ok(Type { version: text("apiVersion")?, kind })
     }
 
     /// Line and column, from 1, of the key of a field or of an item; of what is not there, those of

@@ -67,6 +67,10 @@ impl Reader {
         }
     }
 
+    fn has_told(&self) -> bool {
+        !self.mistakes.borrow().is_empty()
+    }
+
     fn is_full(&self) -> bool {
         self.mistakes.borrow().len() >= MAX_MISTAKES
     }
@@ -129,6 +133,11 @@ impl Failure {
     fn told(self, value: Value<'_>) -> Told {
         match self {
             Self::Told => Told,
+            // The table of required fields has told it, at its place.
+            Self::Untold(message) if message.starts_with("missing field") && value.reader.has_told() => {
+                value.reader.aside.borrow_mut().insert(value.node.id);
+                Told
+            }
             Self::Untold(message) => {
                 let message = message
                     .replace("IntOrString", "an integer or a string")
