@@ -13,7 +13,7 @@ pub struct ClusterInfo {
     pub probe_networks: Vec<IpNet>,
     /// For ports without a Server (`proxy.defaultInboundPolicy`).
     pub default_policy: AccessPolicy,
-    /// Ports that are not looked into when a pod does not say (`proxy.opaquePorts`).
+    /// Ports that are not looked into where a pod declares them and does not say otherwise (`proxy.opaquePorts`).
     pub opaque_ports: Vec<u16>,
     /// The control plane's namespace, which identities name.
     pub control_plane_namespace: String,

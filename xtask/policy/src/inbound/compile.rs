@@ -85,8 +85,11 @@ impl Compiler<'_> {
     ) -> PortPolicy {
         // The proxy is told of no limits for gRPC and for connections.
         let limited = !matches!(protocol, ProxyProtocol::Grpc | ProxyProtocol::Opaque | ProxyProtocol::Tls);
+        // Where HTTP is a must, nobody may connect with anything else (`check_authorized` of linkerd2-proxy).
+        let takes_bytes =
+            matches!(protocol, ProxyProtocol::Detect | ProxyProtocol::Opaque | ProxyProtocol::Tls);
         PortPolicy {
-            connections: Permits::new(&server, None, shared.iter()),
+            connections: Permits::new(&server, None, shared.iter().filter(|_| takes_bytes)),
             rate_limit: of.filter(|_| limited).and_then(|of| self.rate_limit(of)),
             no_route: PolicyLabels::shared(&server, None, None),
             server,
@@ -386,15 +389,16 @@ impl Compiler<'_> {
         let rate = |per_second: i64| u32::try_from(per_second).ok().filter(|rate| *rate > 0);
         let mut overrides = BTreeMap::new();
         for (group, own) in first.spec.overrides.iter().flatten().enumerate() {
-            let Some(rate) = rate(own.requests_per_second) else { continue };
             for client in &own.client_refs {
                 if !client.is("", "ServiceAccount") {
                     let reason = format!("an override names a {}, which is no ServiceAccount", client.kind);
                     self.ignore("HTTPLocalRateLimitPolicy", *first, reason);
                     return None;
                 }
-                let namespace = client.namespace(server.namespace());
-                overrides.insert(self.cluster.identity(&client.name, namespace), (group, rate));
+                if let Some(rate) = rate(own.requests_per_second) {
+                    let namespace = client.namespace(server.namespace());
+                    overrides.insert(self.cluster.identity(&client.name, namespace), (group, rate));
+                }
             }
         }
         Some(RateLimit {

@@ -40,7 +40,7 @@ impl Inbound {
         let settings = Settings::of(workload, annotations, cluster);
         let mut compiler = Compiler { objects, cluster, ignored: Vec::new() };
         let (mut ports, mut conflicts) = (BTreeMap::new(), BTreeMap::<u16, (String, Vec<String>)>::new());
-        for server in selecting(workload, objects) {
+        for server in selecting(workload, objects, cluster) {
             for port in workload.select(&server.spec.port) {
                 if let Some((_, others)) = conflicts.get_mut(&port) {
                     others.push(server.name().to_owned());
@@ -103,10 +103,11 @@ fn probes(workload: &Workload, port: u16) -> Vec<&str> {
 }
 
 /// The Servers that select a workload's pods: the oldest first (one without a timestamp before all), then by name.
-fn selecting<'a>(workload: &Workload, objects: &'a Objects) -> Vec<&'a Server> {
+fn selecting<'a>(workload: &Workload, objects: &'a Objects, cluster: &ClusterInfo) -> Vec<&'a Server> {
+    let labels = workload.pod_labels(&cluster.control_plane_namespace);
     let selects = |server: &&Server| {
         server.namespace() == workload.namespace
-            && server.spec.pod_selector.as_ref().is_some_and(|own| selects(own, &workload.labels))
+            && server.spec.pod_selector.as_ref().is_some_and(|own| selects(own, &labels))
     };
     let mut servers: Vec<_> = objects.servers.iter().filter(selects).collect();
     servers.sort_by(|a, b| {

@@ -43,7 +43,7 @@ pub struct PortPolicy {
     pub server: ResourceLabel,
     /// How the port is served.
     pub protocol: ProxyProtocol,
-    /// Who may connect, where connections are what is decided on.
+    /// Who may connect, where connections are what is decided on: nobody where HTTP is a must.
     pub connections: Permits,
     /// Who may send which request.
     pub routes: Routes,

@@ -16,8 +16,8 @@ use crate::route::{Filter, GrpcMatch, HeaderMatch, HostMatch, HttpMatch, PathMat
 /// A route that the policy controller ignores, whatever its status says.
 pub(crate) type Unusable = String;
 
-/// `(creationTimestamp, group, kind, name)`: what decides between equal matches, the smallest first. A route
-/// without a timestamp comes after all that have one.
+/// `(creationTimestamp, group, kind, name)`: what decides between equal matches, the oldest first, then by name,
+/// then by group and kind. A route without a timestamp comes after all that have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Precedence(pub Option<Timestamp>, pub String, pub &'static str, pub String);
 
@@ -29,7 +29,7 @@ impl Ord for Precedence {
             (None, Some(_)) => Ordering::Greater,
             (None, None) => Ordering::Equal,
         };
-        by_time.then_with(|| (&self.1, self.2, &self.3).cmp(&(&other.1, other.2, &other.3)))
+        by_time.then_with(|| (&self.3, &self.1, self.2).cmp(&(&other.3, &other.1, other.2)))
     }
 }
 

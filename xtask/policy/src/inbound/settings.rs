@@ -36,8 +36,7 @@ impl Settings {
             default_policy: annotation(DEFAULT_INBOUND_POLICY)
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(cluster.default_policy),
-            opaque: ports(OPAQUE_PORTS)
-                .unwrap_or_else(|| cluster.opaque_ports.iter().map(|port| (*port, *port)).collect()),
+            opaque: ports(OPAQUE_PORTS).unwrap_or_else(|| declared_opaque(workload, cluster)),
             require_identity: ports(REQUIRE_IDENTITY).unwrap_or_default(),
         }
     }
@@ -56,6 +55,12 @@ impl Settings {
     pub(super) fn is_opaque(&self, port: u16) -> bool {
         contains(&self.opaque, port)
     }
+}
+
+/// The cluster's opaque ports that the pod declares: the injector writes only those into the pod's annotation.
+fn declared_opaque(workload: &Workload, cluster: &ClusterInfo) -> Vec<(u16, u16)> {
+    let opaque = workload.numbers.iter().filter(|number| cluster.opaque_ports.contains(number));
+    opaque.map(|number| (*number, *number)).collect()
 }
 
 fn contains(ranges: &[(u16, u16)], port: u16) -> bool {

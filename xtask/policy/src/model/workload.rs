@@ -21,6 +21,9 @@ pub struct Workload {
     pub service_account: String,
     /// The TCP ports that the containers declare.
     pub ports: Vec<Port>,
+    /// The numbers of all ports that the containers declare, of any transport: the injector does not tell them
+    /// apart.
+    pub numbers: BTreeSet<u16>,
     /// The paths of the kubelet's HTTP probes, by port.
     pub probes: BTreeMap<u16, BTreeSet<String>>,
 }
@@ -49,6 +52,7 @@ impl Workload {
                 .and_then(|pod| pod.service_account_name.clone())
                 .unwrap_or_else(|| "default".to_owned()),
             ports: pod.map(declared).unwrap_or_default(),
+            numbers: pod.map(numbers).unwrap_or_default(),
             probes: pod.map(probes).unwrap_or_default(),
         }
     }
@@ -64,6 +68,17 @@ impl Workload {
                 numbers.into_iter().collect()
             }
         }
+    }
+
+    /// The labels of its pods: those of the template, and those that the injector adds with the sidecar.
+    pub fn pod_labels(&self, control_plane_namespace: &str) -> BTreeMap<String, String> {
+        let added = [
+            ("linkerd.io/control-plane-ns", control_plane_namespace),
+            ("linkerd.io/proxy-deployment", self.name.as_str()),
+            ("linkerd.io/workload-ns", self.namespace.as_str()),
+        ];
+        let added = added.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        self.labels.clone().into_iter().chain(added).collect()
     }
 
     /// Whether a sidecar is asked for, by `linkerd.io/inject`.
@@ -90,16 +105,21 @@ fn declared(pod: &PodSpec) -> Vec<Port> {
     ports
 }
 
+fn numbers(pod: &PodSpec) -> BTreeSet<u16> {
+    let ports = containers(pod).flat_map(|container| container.ports.iter().flatten());
+    ports.filter_map(|port| u16::try_from(port.container_port).ok()).collect()
+}
+
 /// As `pod_http_probes` of Linkerd's policy controller: a named port is looked up in its own container only, and
 /// the query of a path does not count.
 fn probes(pod: &PodSpec) -> BTreeMap<u16, BTreeSet<String>> {
     let mut probes: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
     for container in containers(pod) {
         let named = |name: &str| {
-            let mut ports = container.ports.iter().flatten();
-            ports
-                .find(|port| port.name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name)))
-                .and_then(tcp)
+            let is_named = |port: &&ContainerPort| {
+                port.name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name))
+            };
+            container.ports.iter().flatten().filter(is_named).find_map(tcp)
         };
         let all = [&container.liveness_probe, &container.readiness_probe, &container.startup_probe];
         for get in all.into_iter().flatten().filter_map(|probe| probe.http_get.as_ref()) {

@@ -27,25 +27,22 @@ impl HostMatch {
         }
     }
 
-    /// How a host matches, upper and lower case being the same; none if it does not. A dot at its end does not
-    /// count unless the route's has one too.
+    /// How a host matches; none if it does not. Upper and lower case differ, as in the proxy: routes' names are in
+    /// lower case, so a host with a capital matches none. A dot at its end does not count unless the route's has
+    /// one too.
     pub fn summarize(&self, host: &str) -> Option<HostSummary> {
         let relative = host.strip_suffix('.').unwrap_or(host);
         match self {
             Self::Exact(own) => {
                 let host = if own.ends_with('.') { host } else { relative };
-                own.eq_ignore_ascii_case(host).then_some(HostSummary::Exact(own.len()))
+                (own == host).then_some(HostSummary::Exact(own.len()))
             }
             Self::Suffix(labels) => {
                 let is_absolute = labels.first().is_some_and(String::is_empty);
                 let mut host = if is_absolute { host } else { relative };
                 let mut length = 0;
                 for label in labels {
-                    let (head, tail) = host.split_at_checked(host.len().checked_sub(label.len())?)?;
-                    if !tail.eq_ignore_ascii_case(label) {
-                        return None;
-                    }
-                    host = head.strip_suffix('.')?;
+                    host = host.strip_suffix(label.as_str())?.strip_suffix('.')?;
                     length += label.len() + 1;
                 }
                 Some(HostSummary::Suffix(length))
@@ -90,8 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_matches_in_any_case_and_with_a_dot_at_its_end() {
-        assert_eq!(matches("baz.example", "BAZ.example"), Some(HostSummary::Exact(11)));
+    fn a_name_matches_in_its_own_case_and_with_a_dot_at_its_end() {
+        assert_eq!(matches("baz.example", "baz.example"), Some(HostSummary::Exact(11)));
+        assert_eq!(matches("baz.example", "BAZ.example"), None);
         assert_eq!(matches("baz.example", "baz.example."), Some(HostSummary::Exact(11)));
         assert_eq!(matches("baz.example.", "baz.example"), None);
         assert_eq!(matches("baz.example", "bar.example"), None);
@@ -103,6 +101,7 @@ mod tests {
         assert_eq!(matches("*.example.com", "a.b.example.com"), Some(HostSummary::Suffix(12)));
         assert_eq!(matches("*.example.com", "example.com"), None);
         assert_eq!(matches("*.example.com", "anexample.com"), None);
+        assert_eq!(matches("*.example.com", "a.Example.com"), None);
     }
 
     #[test]
