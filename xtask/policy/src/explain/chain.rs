@@ -15,7 +15,7 @@ use crate::route::Protocol;
 /// One step to a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Link {
-    /// What the step is about: `client`, `request`, `service`, `server`, `route`, `authorization`, `filter`,
+    /// What the step is about: `client`, `request`, `outbound`, `service`, `server`, `route`, `authorization`, `filter`,
     /// `rate-limit`, `ignored`, `answer`.
     pub step: &'static str,
     /// The object that it rests on, as `KIND NAME`; none where there is none.
@@ -38,7 +38,7 @@ impl fmt::Display for Link {
 }
 
 /// Who calls what.
-pub(super) fn opening(caller: &Caller, call: &Call, to: &Destination<'_>) -> Vec<Link> {
+pub(super) fn opening(caller: &Caller, call: &Call) -> Vec<Link> {
     let address = caller.address;
     let client = match &caller.account {
         Some((name, namespace)) => format!("{name} of namespace {namespace}, meshed, from {address}"),
@@ -51,6 +51,11 @@ pub(super) fn opening(caller: &Caller, call: &Call, to: &Destination<'_>) -> Vec
         Protocol::Http1 => "HTTP/1",
     };
     let request = format!("{protocol} {} {}{query}", call.method, call.path);
+    vec![Link::new("client", None, client), Link::new("request", None, request)]
+}
+
+/// Where it arrives.
+pub(super) fn service(call: &Call, to: &Destination<'_>) -> Link {
     let port = to.port.name.clone().map(|name| format!("{name} ({})", to.port.port));
     let port = port.unwrap_or_else(|| to.port.port.to_string());
     let service = format!(
@@ -62,11 +67,7 @@ pub(super) fn opening(caller: &Caller, call: &Call, to: &Destination<'_>) -> Vec
         [] => service,
         others => format!("{service} (and to {}, which is not looked at here)", others.join(", ")),
     };
-    vec![
-        Link::new("client", None, client),
-        Link::new("request", None, request),
-        Link::new("service", None, service),
-    ]
+    Link::new("service", None, service)
 }
 
 pub(super) fn no_sidecar(workload: &Workload) -> Link {

@@ -3,6 +3,7 @@
 //! Decides with the same code as the mesh; only the words are made here.
 
 mod chain;
+mod outbound;
 mod resolve;
 mod seen;
 
@@ -13,6 +14,7 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 
 pub use chain::Link;
+use outbound::Left;
 pub use resolve::{Destination, Unanswerable, destination, speaks_grpc};
 pub use seen::{Seen, seen};
 
@@ -100,6 +102,19 @@ impl Call {
     }
 }
 
+impl Call {
+    fn request<'a>(&'a self, authority: &'a str, headers: &'a HeaderMap) -> Request<'a> {
+        Request {
+            protocol: self.protocol,
+            method: &self.method,
+            authority: Some(authority),
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers,
+        }
+    }
+}
+
 /// How a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -147,15 +162,33 @@ pub struct Explanation {
     pub chain: Vec<Link>,
 }
 
-/// Explains a call. Errors when it names what is not there.
+/// Explains a call: what the client's sidecar makes of it, then the server's. Errors when it names what is not there.
 pub fn explain(
     objects: &Objects,
     cluster: &ClusterInfo,
     caller: &Caller,
     call: &Call,
 ) -> Result<Explanation, Unanswerable> {
-    let destination = destination(objects, call)?;
-    let mut chain = chain::opening(caller, call, &destination);
+    let named = destination(objects, call)?;
+    let mut chain = chain::opening(caller, call);
+    let authority = format!("{}.{}.svc.{}", call.service, call.namespace, cluster.dns_domain);
+    let authority = call.authority.as_deref().unwrap_or(&authority);
+    let request = call.request(authority, &call.headers);
+    let port = u16::try_from(named.port.port).unwrap_or_default();
+    let (service, headers) =
+        match outbound::leave(objects, cluster, caller, call, (port, &request), &mut chain) {
+            Left::For { service, headers } => (service, headers),
+            Left::Answered { outcome, seen } => return Ok(answered(outcome, seen, chain)),
+        };
+    let arriving = Call {
+        service: service.name,
+        namespace: service.namespace,
+        port: Some(service.port.to_string()),
+        headers,
+        ..call.clone()
+    };
+    let destination = destination(objects, &arriving)?;
+    chain.push(chain::service(&arriving, &destination));
     let workload = destination.workload;
     if !workload.is_meshed() {
         chain.push(chain::no_sidecar(workload));
@@ -164,7 +197,8 @@ pub fn explain(
     let inbound = Inbound::new(workload, objects, cluster);
     chain.extend(chain::conflict(&inbound, destination.container_port));
     let policy = inbound.port(destination.container_port);
-    let explanation = inbound_explanation(policy, cluster, caller, call, chain);
+    let request = arriving.request(authority, &arriving.headers);
+    let explanation = inbound_explanation(policy, cluster, caller, (&arriving, &request), chain);
     Ok(with_ignored(explanation, &inbound))
 }
 
@@ -172,7 +206,7 @@ fn inbound_explanation(
     policy: &PortPolicy,
     cluster: &ClusterInfo,
     caller: &Caller,
-    call: &Call,
+    (call, request): (&Call, &Request<'_>),
     mut chain: Vec<Link>,
 ) -> Explanation {
     let identity = caller.account.as_ref().map(|(name, namespace)| cluster.identity(name, namespace));
@@ -185,16 +219,7 @@ fn inbound_explanation(
         refused.server = Some(policy.server.name.clone());
         return refused;
     }
-    let default_authority = format!("{}.{}.svc.{}", call.service, call.namespace, cluster.dns_domain);
-    let request = Request {
-        protocol: call.protocol,
-        method: &call.method,
-        authority: Some(call.authority.as_deref().unwrap_or(&default_authority)),
-        path: &call.path,
-        query: call.query.as_deref(),
-        headers: &call.headers,
-    };
-    let (decided, trace) = Trace::of_request(policy, &client, &request);
+    let (decided, trace) = Trace::of_request(policy, &client, request);
     chain.extend(chain::steps(&trace, policy, &client));
     let mut outcome = match decided.verdict {
         Verdict::Allow => Outcome::Allow,
@@ -204,7 +229,7 @@ fn inbound_explanation(
     };
     let mut is_seen = seen(outcome, Some(policy), call, caller);
     if matches!(outcome, Outcome::Allow | Outcome::Audit) {
-        let redirect = seen::redirect(&decided, &request);
+        let redirect = seen::redirect(&decided, request);
         if let Some((status, text)) = &redirect {
             chain.push(Link::new("filter", None, text.clone()));
             is_seen = seen::redirected(*status, call);

@@ -28,7 +28,7 @@ pub fn seen(outcome: Outcome, policy: Option<&PortPolicy>, call: &Call, caller: 
     shaped(http, grpc, call)
 }
 
-fn shaped(http: u16, grpc: u8, call: &Call) -> Seen {
+pub(super) fn shaped(http: u16, grpc: u8, call: &Call) -> Seen {
     match call.protocol {
         Protocol::Grpc => Seen { http_status: Some(200), grpc_status: Some(grpc) },
         Protocol::Http1 | Protocol::Http2 => Seen { http_status: Some(http), grpc_status: None },

@@ -140,6 +140,59 @@ fn http_without_a_sidecar_gets_no_answer_from_a_grpc_port() {
 }
 
 #[test]
+fn a_route_of_the_service_is_followed_to_its_backend_and_decided_there() {
+    let mut objects = objects();
+    let route = |method: &str, backend: Value| -> crate::model::GRPCRoute {
+        read(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute",
+            "metadata": { "name": format!("out-{}", method.to_lowercase()), "namespace": "default" },
+            "spec": {
+                "parentRefs": [{ "group": "", "kind": "Service", "name": "baz", "port": 9090 }],
+                "rules": [{
+                    "matches": [{ "method": { "service": "demo.Baz", "method": method } }], "backendRefs": [backend],
+                }],
+            },
+        }))
+    };
+    objects.grpc_routes.push(route("GetInfo", json!({ "name": "baz", "port": 9090 })));
+    objects.grpc_routes.push(route("Gone", json!({ "name": "nowhere", "port": 9090 })));
+    let told = |method: &str| {
+        let call = Call::grpc("baz", "default", Some("grpc"), method);
+        let explanation =
+            explain(&objects, &ClusterInfo::default(), &Caller::meshed("bar", "default"), &call).unwrap();
+        explanation.chain.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(told("demo.Baz/GetInfo"), @"
+    client         bar of namespace default, meshed, from 10.244.0.10
+    request        gRPC POST /demo.Baz/GetInfo
+    outbound       GRPCRoute.default.out-gone does not match
+    outbound       GRPCRoute.default.out-getinfo takes it (rule 1)
+    outbound       100 % go to Service.default.baz:9090
+    service        Service baz port grpc (9090) leads to Deployment baz, port 9090
+    server         Server baz-grpc selects it (gRPC)
+    route          GRPCRoute baz-getinfo takes it (rule 1)
+    authorization  AuthorizationPolicy baz-getinfo-bar lets the client in
+    answer         allow: grpc-status 0
+    ");
+    insta::assert_snapshot!(told("demo.Baz/Gone"), @"
+    client         bar of namespace default, meshed, from 10.244.0.10
+    request        gRPC POST /demo.Baz/Gone
+    outbound       GRPCRoute.default.out-getinfo does not match
+    outbound       GRPCRoute.default.out-gone takes it (rule 1)
+    outbound       100 % go nowhere: Service not found nowhere
+    answer         no-route: grpc-status 2
+    ");
+    insta::assert_snapshot!(told("demo.Baz/Other"), @"
+    client         bar of namespace default, meshed, from 10.244.0.10
+    request        gRPC POST /demo.Baz/Other
+    outbound       GRPCRoute.default.out-getinfo does not match
+    outbound       GRPCRoute.default.out-gone does not match
+    outbound       no route of the Service takes it, so it does not leave the client's sidecar
+    answer         no-route: grpc-status 5
+    ");
+}
+
+#[test]
 fn what_is_not_there_is_told_with_what_is() {
     let unanswered = |service: &str, port: Option<&str>| {
         let call = Call::http(service, "default", port, "/");
