@@ -216,11 +216,7 @@ impl Compiler<'_> {
         let mut candidates = Vec::new();
         for route in attached {
             if !taken {
-                self.ignore(
-                    "GRPCRoute",
-                    *route,
-                    "the port's appProtocol or opaque-ports annotation is not gRPC's",
-                );
+                self.ignore("GRPCRoute", *route, NOT_GRPC);
                 continue;
             }
             match self.grpc_route(route) {
@@ -370,7 +366,8 @@ impl Compiler<'_> {
     }
 }
 
-const NOT_HTTP: &str = "the port's appProtocol or opaque-ports annotation says that it is not HTTP";
+const NOT_HTTP: &str = "by the port's appProtocol or the Service's opaque ports it is not HTTP";
+const NOT_GRPC: &str = "by the port's appProtocol or the Service's opaque ports it is not HTTP/2";
 
 /// How a backend that there is not answers on `HTTPRoute`s (`FAILED_PRECONDITION` for gRPC clients).
 const HTTP_FAILURE: (u16, u8) = (500, 9);
