@@ -1,6 +1,12 @@
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
-use crate::{InboundPolicy, Workload, drain::Drain, metrics::Metrics, record::Records, tls::Credentials};
+use policy::inbound::Inbound;
+use tokio::sync::watch;
+
+use crate::{Workload, drain::Drain, metrics::Metrics, record::Records, tls::Credentials};
 
 /// What all parts of one sidecar share.
 pub(crate) struct Context {
@@ -8,7 +14,8 @@ pub(crate) struct Context {
     pub pod_ip: Ipv4Addr,
     pub app_ip: Ipv4Addr,
     pub credentials: Arc<Credentials>,
-    pub policy: Arc<dyn InboundPolicy>,
+    pub policy: watch::Receiver<Arc<Inbound>>,
+    pub client_address: fn(IpAddr) -> IpAddr,
     pub metrics: Arc<Metrics>,
     pub records: Records,
     /// The listeners and connections on the pod's address.

@@ -1,7 +1,7 @@
 //! The local data plane: a sidecar before and behind each pod, as Linkerd's proxy is.
 //!
 //! Each pod has a loopback address of its own. A [`Sidecar`] listens there for the pod's declared ports, ends
-//! mutual TLS, asks the [`InboundPolicy`] and forwards to the application, which listens on an address that
+//! mutual TLS, has the policy engine decide and forwards to the application, which listens on an address that
 //! nothing else is told. For each (Service, port) the application calls, the sidecar offers a listener on that
 //! hidden address, and balances what arrives, request by request, over the Service's endpoints.
 //!
@@ -20,7 +20,6 @@ mod issuer;
 pub mod measure;
 mod metrics;
 mod outbound;
-mod policy;
 mod record;
 mod respond;
 mod settings;
@@ -33,10 +32,9 @@ pub use error::MeshError;
 pub use identity::Identity;
 pub use issuer::Issuer;
 pub use outbound::TimedOut;
-pub use policy::{AllUnauthenticated, Decision, InboundPolicy, InboundRequest, PolicyLabels, ResourceLabel};
 pub use record::{Direction, Record};
 pub use settings::{
     FailureAccrual, GrpcCondition, OutboundSettings, Retry, RetryOn, SettingsError, StatusRange, Timeouts,
 };
 pub use sidecar::Sidecar;
-pub use spec::{Endpoint, InboundPort, SidecarSpec, Target, Workload};
+pub use spec::{Endpoint, SidecarSpec, Target, Workload};

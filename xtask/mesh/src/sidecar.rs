@@ -4,12 +4,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::broadcast, time::Instant};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Identity, InboundPolicy, Issuer, MeshError, Record, SidecarSpec, Target, admin, context::Context,
-    drain::Drain, inbound::Inbound, metrics::Metrics, outbound::Outbound, record::Records, tls::Credentials,
+    Identity, Issuer, MeshError, Record, SidecarSpec, Target, admin, context::Context, drain::Drain,
+    inbound::Inbound, metrics::Metrics, outbound::Outbound, record::Records, tls::Credentials,
 };
 
 /// A pod's proxy: what others send to the pod goes through it, and what the pod sends to others.
@@ -32,13 +35,16 @@ struct TargetKey {
 impl Sidecar {
     /// Listens on every declared port of the pod's address, on the metrics port, and for every target. Fails if an
     /// address is taken or a certificate cannot be made; nothing is left listening then.
+    ///
+    /// `policy` is what the pod lets in. A change is in force for the next request, also on connections that are
+    /// open; the last value stays in force when the sender is dropped.
     #[expect(clippy::unused_async, reason = "a caller must be in a runtime: tasks are spawned")]
     pub async fn start(
         spec: SidecarSpec,
         issuer: &Issuer,
-        policy: Arc<dyn InboundPolicy>,
+        policy: watch::Receiver<Arc<policy::inbound::Inbound>>,
     ) -> Result<Self, MeshError> {
-        let SidecarSpec { workload, pod_ip, app_ip, inbound, targets, metrics_port } = spec;
+        let SidecarSpec { workload, pod_ip, app_ip, inbound, targets, metrics_port, client_address } = spec;
         let credentials = Arc::new(Credentials::new(workload.identity(), issuer)?);
         let context = Arc::new(Context {
             workload,
@@ -46,6 +52,7 @@ impl Sidecar {
             app_ip,
             credentials: credentials.clone(),
             policy,
+            client_address,
             metrics: Metrics::new(),
             records: Records::new(),
             inbound: Drain::default(),

@@ -1,5 +1,5 @@
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -61,17 +61,6 @@ pub struct Target {
     pub endpoints: watch::Receiver<Arc<[Endpoint]>>,
 }
 
-/// A container port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InboundPort {
-    /// The number, on the pod's address and on the application's.
-    pub port: u16,
-    /// Do not detect a protocol.
-    pub opaque: bool,
-    /// The port's name in the pod's specification.
-    pub name: Option<String>,
-}
-
 /// Everything a sidecar is started with.
 #[derive(Clone, Debug)]
 pub struct SidecarSpec {
@@ -81,10 +70,13 @@ pub struct SidecarSpec {
     pub pod_ip: Ipv4Addr,
     /// Where the application listens, and where the sidecar listens for it.
     pub app_ip: Ipv4Addr,
-    /// The declared container ports.
-    pub inbound: Vec<InboundPort>,
+    /// The declared container ports: on the pod's address and on the application's.
+    pub inbound: Vec<u16>,
     /// What the pod calls. More can be added with [`crate::Sidecar::add_target`].
     pub targets: Vec<Target>,
     /// The port of `/metrics`, `/live` and `/ready` on `pod_ip` (Linkerd's is 4191). None: none.
     pub metrics_port: Option<u16>,
+    /// The address of a client as policies see it, from the one that it connects from: the address that it would
+    /// have in a cluster. Messages and records name the one that it connects from.
+    pub client_address: fn(IpAddr) -> IpAddr,
 }

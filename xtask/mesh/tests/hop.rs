@@ -6,7 +6,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use common::{Answer, App, Client, Http, Pod, echo, timely};
+use common::{Answer, App, Client, Http, Pod, anyone, echo, opaque_pod, timely};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
@@ -169,8 +169,7 @@ async fn opaque_bytes_pass_in_both_directions_whoever_speaks_first() {
     timely(async {
         let issuer = Issuer::generate().unwrap();
         let foo = Pod::start("foo", &issuer).await;
-        let policy = Arc::new(mesh::AllUnauthenticated);
-        let bar = Pod::start_with("bar", &issuer, true, policy).await;
+        let bar = Pod::start_with("bar", &issuer, anyone(&opaque_pod("bar"))).await;
         let _app = App::tcp(bar.app_addr(), |mut io| async move {
             io.write_all(b"220 ready\n").await.unwrap();
             let mut line = [0; 5];

@@ -3,69 +3,41 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
-
-use common::{App, Client, Http, Pod, timely};
-use mesh::{
-    Decision, InboundPolicy, InboundRequest, Issuer, OutboundSettings, PolicyLabels, Protocol, ResourceLabel,
-};
+use common::objects::{Policies, allow, method, path, server};
+use common::{App, Client, Http, Pod, opaque_pod, timely};
+use mesh::{Issuer, OutboundSettings};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
-/// Decides by path: `/deny`, `/none`, or anything else.
-#[derive(Default)]
-struct ByPath(Mutex<Vec<(Protocol, String, Option<String>)>>);
-
-impl InboundPolicy for ByPath {
-    fn decide(&self, request: &InboundRequest<'_>) -> Decision {
-        assert_eq!((request.workload.pod.as_str(), request.port_name), ("bar-0", Some("http")));
-        let identity = request.identity.map(|identity| identity.as_str().to_owned());
-        self.0.lock().unwrap().push((request.protocol, request.path.to_owned(), identity));
-        let resource = |kind: &str, name: &str| ResourceLabel {
-            group: "policy.linkerd.io".to_owned(),
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-        };
-        let labels = Arc::new(PolicyLabels {
-            server: resource("server", "bar"),
-            route: Some(resource("httproute", "route")),
-            authz: None,
-        });
-        match request.path {
-            "/deny" | "" => Decision::Deny { labels },
-            "/none" => Decision::NoRoute { labels },
-            _ => Decision::Allow { labels },
-        }
-    }
-}
-
-async fn pair(opaque: bool) -> (Pod, Pod, Arc<ByPath>) {
+async fn pair(policies: &Policies) -> (Pod, Pod) {
     let issuer = Issuer::generate().unwrap();
-    let policy = Arc::new(ByPath::default());
-    let bar = Pod::start_with("bar", &issuer, opaque, policy.clone()).await;
-    (Pod::start("foo", &issuer).await, bar, policy)
+    let bar = Pod::start_with("bar", &issuer, policies.watch()).await;
+    (Pod::start("foo", &issuer).await, bar)
 }
 
 #[tokio::test]
 async fn refused_http_is_403_or_404_without_a_body() {
     timely(async {
-        let (foo, bar, policy) = pair(false).await;
+        let objects = [
+            server("unknown", "deny"),
+            path("ok", "/ok"),
+            path("no", "/deny"),
+            allow("foo", ["HTTPRoute", "ok"]),
+        ];
+        let (foo, bar) = pair(&Policies::of("bar", &objects)).await;
         let _app = App::echo(bar.app_addr(), Http::One).await;
         let (addr, _set) = foo.target([bar.endpoint()], OutboundSettings::default()).await;
-        for addr in [addr, bar.addr()] {
+        for (addr, ok) in [(addr, 200), (bar.addr(), 403)] {
             let client = Client::connect(addr, Http::One).await;
             // On one connection: each request is decided.
-            for (path, status) in [("/ok", 200), ("/deny", 403), ("/none", 404), ("/ok", 200)] {
+            for (path, status) in [("/ok", ok), ("/deny", 403), ("/none", 404), ("/ok?a=b", ok)] {
                 let answer = client.get(path).await;
-                assert_eq!(answer.status, status);
+                assert_eq!(answer.status, status, "{path}");
                 if status != 200 {
                     assert_eq!((answer.header("content-length"), answer.body.as_str()), (Some("0"), ""));
                     assert!(!answer.headers.contains_key("l5d-proxy-error"), "not for the application");
                 }
             }
         }
-        let seen = policy.0.lock().unwrap().clone();
-        assert!(seen.iter().all(|(protocol, ..)| *protocol == Protocol::Http1));
-        assert!(seen[0].2.as_ref().is_some_and(|id| id.starts_with("foo.default.")) && seen[4].2.is_none());
     })
     .await;
 }
@@ -73,14 +45,16 @@ async fn refused_http_is_403_or_404_without_a_body() {
 #[tokio::test]
 async fn refused_grpc_is_status_7_or_5_and_a_meshed_client_is_told_why() {
     timely(async {
-        let (foo, bar, policy) = pair(false).await;
+        let (foo, bar) =
+            pair(&Policies::of("bar", &[server("gRPC", "deny"), method("get", "demo.Bar", "GetInfo")])).await;
         let _app = App::grpc(bar.app_addr(), "bar").await;
         let (addr, _set) = foo.target([bar.endpoint()], OutboundSettings::default()).await;
         let meshed = Client::connect(addr, Http::Two).await;
         let unmeshed = Client::connect(bar.addr(), Http::Two).await;
-        for (path, status, reason) in
-            [("/deny", "7", "unauthorized request on route"), ("/none", "5", "no route found for request")]
-        {
+        for (path, status, reason) in [
+            ("/demo.Bar/GetInfo", "7", "unauthorized request on route"),
+            ("/demo.Bar/Other", "5", "no route found for request"),
+        ] {
             let answer = meshed.call(path).await.unwrap();
             assert_eq!((answer.status, answer.grpc_status()), (200, Some(status)));
             assert_eq!(answer.header("content-type"), Some("application/grpc"));
@@ -95,7 +69,6 @@ async fn refused_grpc_is_status_7_or_5_and_a_meshed_client_is_told_why() {
             assert_eq!((answer.status, answer.grpc_status()), (200, Some(status)));
             assert!(!answer.headers.contains_key("grpc-message"));
         }
-        assert_eq!(policy.0.lock().unwrap()[0].0, Protocol::Grpc);
     })
     .await;
 }
@@ -103,15 +76,14 @@ async fn refused_grpc_is_status_7_or_5_and_a_meshed_client_is_told_why() {
 #[tokio::test]
 async fn a_refused_connection_is_closed() {
     timely(async {
-        let (foo, bar, policy) = pair(true).await;
+        let (foo, bar) = pair(&Policies::of_pod(opaque_pod("bar"), &[server("opaque", "deny")])).await;
         let (addr, _set) = foo.target_as([bar.endpoint()], OutboundSettings::default(), true).await;
-        let mut io = TcpStream::connect(addr).await.unwrap();
-        let mut bytes = Vec::new();
-        let _ = io.read_to_end(&mut bytes).await;
-        assert!(bytes.is_empty());
-        let seen = policy.0.lock().unwrap().clone();
-        assert_eq!(seen[0].0, Protocol::Opaque);
-        assert!(seen[0].2.as_ref().is_some_and(|id| id.starts_with("foo.default.")));
+        for addr in [addr, bar.addr()] {
+            let mut io = TcpStream::connect(addr).await.unwrap();
+            let mut bytes = Vec::new();
+            let _ = io.read_to_end(&mut bytes).await;
+            assert!(bytes.is_empty());
+        }
     })
     .await;
 }

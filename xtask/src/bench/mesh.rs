@@ -7,17 +7,14 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use mesh::measure::{self, Sample};
-use mesh::{
-    AllUnauthenticated, Endpoint, InboundPort, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target,
-    Workload,
-};
+use mesh::{Endpoint, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target, Workload};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::figures::{Figure, Target as Bound};
 use crate::command::Checkout;
 use crate::error::Fault;
-use crate::runtime::local::{Block, Vip};
+use crate::runtime::local::{Block, Vip, cluster_address, inbound};
 
 const PORT: u16 = 9090;
 
@@ -57,8 +54,9 @@ pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figur
     };
     let mut calling = spec("client", client_pod.ip(), client_app.ip());
     calling.inbound.clear();
-    let _server_side = Sidecar::start(serving, &issuer, Arc::new(AllUnauthenticated)).await?;
-    let client_side = Sidecar::start(calling, &issuer, Arc::new(AllUnauthenticated)).await?;
+    let anyone = inbound(&policy::model::Workload::default());
+    let _server_side = Sidecar::start(serving, &issuer, anyone.clone()).await?;
+    let client_side = Sidecar::start(calling, &issuer, anyone).await?;
     let sidecars = client_side.add_target(target).await?;
 
     let mut samples: [Vec<Sample>; 3] = Default::default();
@@ -83,9 +81,10 @@ fn spec(name: &str, pod_ip: Ipv4Addr, app_ip: Ipv4Addr) -> SidecarSpec {
         }),
         pod_ip,
         app_ip,
-        inbound: vec![InboundPort { port: PORT, opaque: false, name: Some("grpc".to_owned()) }],
+        inbound: vec![PORT],
         targets: Vec::new(),
         metrics_port: None,
+        client_address: cluster_address,
     }
 }
 

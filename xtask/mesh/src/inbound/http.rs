@@ -13,9 +13,10 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 use hyper::{body::Incoming, service::service_fn};
+use policy::inbound::Verdict;
 
 use crate::{
-    Decision, Direction, InboundRequest, Protocol, Record,
+    Direction, Protocol, Record,
     body::{BoxError, RequestBody, ResponseBody},
     conn::Conn,
     drain::Drain,
@@ -58,33 +59,32 @@ impl Client {
         let original = original_version(&mut request);
         let shape = Shape::of(&request, original.is_some());
         let sidecar = &self.inbound.sidecar;
-        let decision = sidecar.policy.decide(&InboundRequest {
-            workload: &sidecar.workload,
-            port: self.inbound.port.port,
-            port_name: self.inbound.port.name.as_deref(),
-            client: self.addr,
-            identity: self.identity.as_ref(),
-            protocol: shape.protocol(),
+        let policy = self.inbound.policy.current();
+        let asked = policy::route::Request {
+            protocol: match shape.protocol() {
+                Protocol::Grpc => policy::route::Protocol::Grpc,
+                Protocol::Http2 => policy::route::Protocol::Http2,
+                Protocol::Http1 | Protocol::Opaque => policy::route::Protocol::Http1,
+            },
             method: request.method(),
+            authority: authority(&request),
             path: request.uri().path(),
             query: request.uri().query(),
             headers: request.headers(),
-        });
-        let draft = sidecar.records.draft(|| self.record(&request, shape));
-        let (labels, allowed) = match &decision {
-            Decision::Allow { labels } => (labels, true),
-            Decision::Deny { labels } | Decision::NoRoute { labels } => (labels, false),
         };
-        let metrics = self.counters(labels, allowed).clone();
+        let decided = policy.decide(&self.as_policies_see(), &asked);
+        let draft = sidecar.records.draft(|| self.record(&request, shape));
+        let allowed = matches!(decided.verdict, Verdict::Allow | Verdict::Audit);
+        let metrics = self.counters(decided.labels, allowed).clone();
         metrics.request();
         let exchange = Exchange { shape, original, start, metrics, draft };
-        match decision {
-            Decision::Allow { .. } => self.forward_request(request, exchange).await,
-            Decision::Deny { .. } => {
+        match decided.verdict {
+            Verdict::Allow | Verdict::Audit => self.forward_request(request, exchange).await,
+            Verdict::Deny => {
                 let message = self.explain("unauthorized request on route");
                 Ok(self.synthetic(&Synthetic::permission_denied(message), exchange))
             }
-            Decision::NoRoute { .. } => {
+            Verdict::NoRoute => {
                 let message = self.explain("no route found for request");
                 Ok(self.synthetic(&Synthetic::not_found(message), exchange))
             }
@@ -235,15 +235,13 @@ impl Client {
     }
 
     fn record(&self, request: &Request<Incoming>, shape: Shape) -> Record {
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let authority = request.uri().authority().map(http::uri::Authority::as_str).or(host);
         Record {
             direction: Direction::Inbound,
             workload: self.inbound.sidecar.workload.clone(),
             peer: Some(self.addr),
             peer_identity: self.identity.clone(),
             peer_workload: None,
-            authority: authority.unwrap_or_default().into(),
+            authority: authority(request).unwrap_or_default().into(),
             protocol: shape.protocol(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -297,6 +295,12 @@ fn original_version(request: &mut Request<Incoming>) -> Option<Version> {
     }
     let original = request.headers_mut().remove(L5D_ORIG_PROTO)?;
     Some(if original.as_bytes().starts_with(b"HTTP/1.0") { Version::HTTP_10 } else { Version::HTTP_11 })
+}
+
+/// What the client calls: `:authority`, or `Host`.
+fn authority(request: &Request<Incoming>) -> Option<&str> {
+    let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    request.uri().authority().map(http::uri::Authority::as_str).or_else(host)
 }
 
 /// HTTP/2 names the host in `:authority`, HTTP/1 in `Host`.

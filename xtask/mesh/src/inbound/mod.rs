@@ -1,13 +1,22 @@
 //! What others send to the pod: TLS, policy, and on to the application.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use ::http::{HeaderMap, HeaderValue, Method};
+use ::http::HeaderValue;
+use ::policy::{
+    inbound::{ProxyProtocol, Verdict},
+    label::PolicyLabels,
+};
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
-    Decision, Identity, InboundPort, InboundRequest, MeshError, PolicyLabels, Protocol,
+    Identity, MeshError, Protocol,
     conn::{self, Conn},
     context::Context,
     detect::{DETECT_TIMEOUT, detect_protocol},
@@ -19,6 +28,7 @@ use crate::{
 
 mod app;
 mod http;
+mod policy;
 pub(crate) mod server;
 mod tls;
 
@@ -28,8 +38,8 @@ const OPAQUE_TLS_WAIT: Duration = Duration::from_millis(500);
 /// A container port: its listener on the pod's address, and the application behind.
 pub(crate) struct Inbound {
     sidecar: Arc<Context>,
-    port: InboundPort,
     addr: SocketAddr,
+    policy: policy::Watched,
     app: app::App,
     to_app: Arc<TransportMetrics>,
 }
@@ -38,6 +48,8 @@ pub(crate) struct Inbound {
 pub(crate) struct Client {
     inbound: Arc<Inbound>,
     addr: SocketAddr,
+    /// Its address as policies see it.
+    policy_address: IpAddr,
     identity: Option<Identity>,
     id_header: Option<HeaderValue>,
     /// By what decided: the address of the policy's labels, kept alive beside.
@@ -46,12 +58,13 @@ pub(crate) struct Client {
 
 impl Inbound {
     /// Listens and serves until the sidecar's inbound side is drained.
-    pub(crate) fn start(port: InboundPort, sidecar: &Arc<Context>) -> Result<(), MeshError> {
-        let addr = SocketAddr::from((sidecar.pod_ip, port.port));
+    pub(crate) fn start(port: u16, sidecar: &Arc<Context>) -> Result<(), MeshError> {
+        let addr = SocketAddr::from((sidecar.pod_ip, port));
         let listener = conn::listen(addr).map_err(|source| MeshError::Listen { addr, source })?;
         let to_app = sidecar.metrics.transport(&local_labels());
-        let app = app::App::new(SocketAddr::from((sidecar.app_ip, port.port)), to_app.clone());
-        let inbound = Arc::new(Self { sidecar: sidecar.clone(), port, addr, app, to_app });
+        let app = app::App::new(SocketAddr::from((sidecar.app_ip, port)), to_app.clone());
+        let policy = policy::Watched::new(port, sidecar.policy.clone());
+        let inbound = Arc::new(Self { sidecar: sidecar.clone(), addr, policy, app, to_app });
         sidecar.inbound.listen(inbound.accept(listener));
         Ok(())
     }
@@ -70,13 +83,14 @@ impl Inbound {
     }
 
     async fn serve(self: Arc<Self>, io: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        let wait = if self.port.opaque { OPAQUE_TLS_WAIT } else { DETECT_TIMEOUT };
+        let opaque = self.policy.current().protocol == ProxyProtocol::Opaque;
+        let wait = if opaque { OPAQUE_TLS_WAIT } else { DETECT_TIMEOUT };
         let tls::Accepted { mut conn, identity, alpn } =
             tls::accept(io, &self.sidecar.credentials, wait).await?;
         let labels = accept_labels(self.addr, identity.as_ref());
         let protocol = match alpn {
             Some(protocol) => protocol,
-            None if self.port.opaque => Protocol::Opaque,
+            None if opaque => Protocol::Opaque,
             None => {
                 let (protocol, prefix) = detect_protocol(&mut conn, DETECT_TIMEOUT).await?;
                 conn.unread(prefix);
@@ -85,8 +99,15 @@ impl Inbound {
         };
         let conn = conn.counted(self.sidecar.metrics.transport(&labels));
         let id_header = identity.as_ref().and_then(|id| HeaderValue::from_str(id.as_str()).ok());
-        let client =
-            Client { addr: peer, identity, id_header, counters: AppendList::default(), inbound: self };
+        let policy_address = (self.sidecar.client_address)(peer.ip());
+        let client = Client {
+            addr: peer,
+            policy_address,
+            identity,
+            id_header,
+            counters: AppendList::default(),
+            inbound: self,
+        };
         match protocol {
             Protocol::Opaque => client.forward(conn).await,
             protocol => {
@@ -101,27 +122,20 @@ impl Inbound {
 impl Client {
     /// Passes a connection's bytes to the application, if the policy allows the connection.
     async fn forward(self, mut conn: Conn) -> io::Result<()> {
-        let Inbound { sidecar, port, app, .. } = &*self.inbound;
-        let decision = sidecar.policy.decide(&InboundRequest {
-            workload: &sidecar.workload,
-            port: port.port,
-            port_name: port.name.as_deref(),
-            client: self.addr,
-            identity: self.identity.as_ref(),
-            protocol: Protocol::Opaque,
-            method: &Method::GET,
-            path: "",
-            query: None,
-            headers: &HeaderMap::new(),
-        });
-        let Decision::Allow { .. } = decision else {
+        let policy = self.inbound.policy.current();
+        if policy.decide_connection(&self.as_policies_see()).verdict == Verdict::Deny {
             tracing::info!(client = %self.addr, "connection denied");
             return Ok(());
-        };
-        let io = conn::connect(app.addr(), None).await?;
+        }
+        let io = conn::connect(self.inbound.app.addr(), None).await?;
         let mut upstream = Conn::plain(Bytes::new(), io).counted(self.inbound.to_app.clone());
         pipe(&mut conn, &mut upstream).await;
         Ok(())
+    }
+
+    fn as_policies_see(&self) -> ::policy::authz::Client<'_> {
+        let identity = self.identity.as_ref().map(Identity::as_str);
+        ::policy::authz::Client { address: self.policy_address, identity }
     }
 
     /// The counters for what this decision lets through or refuses.

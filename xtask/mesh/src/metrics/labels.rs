@@ -1,6 +1,8 @@
 use std::net::SocketAddr;
 
-use crate::{Direction, Endpoint, Identity, PolicyLabels, ResourceLabel};
+use policy::label::{PolicyLabels, ResourceLabel};
+
+use crate::{Direction, Endpoint, Identity};
 
 /// Names and values, in the order they are printed.
 pub(crate) type Labels = Vec<(&'static str, String)>;

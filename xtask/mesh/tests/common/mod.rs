@@ -8,10 +8,11 @@
 )]
 
 pub mod load;
+pub mod objects;
 
 use std::{
     convert::Infallible,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -26,10 +27,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Incoming, client::conn::http1, client::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mesh::{
-    AllUnauthenticated, Endpoint, Identity, InboundPolicy, InboundPort, Issuer, OutboundSettings, Sidecar,
-    SidecarSpec, Target, Workload,
-};
+use mesh::{Endpoint, Identity, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target, Workload};
+use policy::{cluster::ClusterInfo, inbound::Inbound, model};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -61,6 +60,42 @@ pub fn workload(name: &str) -> Arc<Workload> {
     })
 }
 
+/// The pods of that name, as policies see them.
+pub fn pod(name: &str) -> model::Workload {
+    model::Workload {
+        name: name.to_owned(),
+        namespace: "default".to_owned(),
+        labels: [("app".to_owned(), name.to_owned())].into(),
+        service_account: name.to_owned(),
+        ports: vec![model::Port { number: PORT, name: Some("http".to_owned()) }],
+        ..model::Workload::default()
+    }
+}
+
+/// The same, with a port that is not looked into.
+pub fn opaque_pod(name: &str) -> model::Workload {
+    let opaque = ("config.linkerd.io/opaque-ports".to_owned(), PORT.to_string());
+    model::Workload { annotations: [opaque].into(), ..pod(name) }
+}
+
+/// What such pods let in without policies.
+pub fn anyone(workload: &model::Workload) -> watch::Receiver<Arc<Inbound>> {
+    let inbound = Inbound::new(workload, &model::Objects::default(), &ClusterInfo::default());
+    watch::channel(Arc::new(inbound)).1
+}
+
+/// Policies see pods in the network of pods, and the test itself in that of nodes.
+fn client_address(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(address) if address.octets()[1] == 0 => Ipv4Addr::new(172, 18, 0, 1).into(),
+        IpAddr::V4(address) => {
+            let [.., third, fourth] = address.octets();
+            Ipv4Addr::new(10, 244, third, fourth).into()
+        }
+        address @ IpAddr::V6(_) => address,
+    }
+}
+
 /// A pod whose application is the test's.
 pub struct Pod {
     pub sidecar: Sidecar,
@@ -71,23 +106,19 @@ pub struct Pod {
 
 impl Pod {
     pub async fn start(name: &str, issuer: &Issuer) -> Self {
-        Self::start_with(name, issuer, false, Arc::new(AllUnauthenticated)).await
+        Self::start_with(name, issuer, anyone(&pod(name))).await
     }
 
-    pub async fn start_with(
-        name: &str,
-        issuer: &Issuer,
-        opaque: bool,
-        policy: Arc<dyn InboundPolicy>,
-    ) -> Self {
+    pub async fn start_with(name: &str, issuer: &Issuer, policy: watch::Receiver<Arc<Inbound>>) -> Self {
         let (workload, pod_ip, app_ip) = (workload(name), ip(), ip());
         let spec = SidecarSpec {
             workload: workload.clone(),
             pod_ip,
             app_ip,
-            inbound: vec![InboundPort { port: PORT, opaque, name: Some("http".to_owned()) }],
+            inbound: vec![PORT],
             targets: Vec::new(),
             metrics_port: Some(4191),
+            client_address,
         };
         let sidecar = Sidecar::start(spec, issuer, policy).await.expect("a sidecar starts");
         Self { sidecar, workload, pod_ip, app_ip }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -120,6 +120,20 @@ pub fn served_port(port: u16) -> u16 {
     if port < 1024 { port + 10_000 } else { port }
 }
 
+/// The address that a client would have in a cluster, so that policies decide there as here: a pod's
+/// `127.N.a.b` is `10.244.a.b` (kind's network of pods), and `127.0.0.0/16`, which is this host, `172.18.0.1`
+/// (kind's network of nodes). Others are what they are.
+pub fn cluster_address(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(address) if address.is_loopback() => match address.octets() {
+            [_, 0, ..] => Ipv4Addr::new(172, 18, 0, 1).into(),
+            [_, _, third, fourth] => Ipv4Addr::new(10, 244, third, fourth).into(),
+        },
+        address if address.is_loopback() => Ipv4Addr::new(172, 18, 0, 1).into(),
+        address => address,
+    }
+}
+
 /// A number nobody can foretell; the standard library seeds its hash maps from the system's randomness.
 pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
@@ -162,6 +176,31 @@ mod tests {
         let distinct: HashSet<_> = leases.iter().map(Lease::ip).collect();
         assert_eq!(distinct.len(), leases.len());
         assert!(leases.iter().all(|l| l.ip().octets()[..2] == [127, block.0.number]));
+    }
+
+    #[test]
+    fn policies_see_the_address_that_a_client_would_have_in_a_cluster() {
+        let seen = |client: &str| cluster_address(client.parse().unwrap()).to_string();
+        for (client, cluster) in [
+            ("127.16.1.7", "10.244.1.7"),
+            ("127.250.127.254", "10.244.127.254"),
+            ("127.0.0.1", "172.18.0.1"),
+            ("127.0.200.3", "172.18.0.1"),
+            ("::1", "172.18.0.1"),
+            ("::ffff:127.16.1.7", "10.244.1.7"),
+            ("192.168.1.5", "192.168.1.5"),
+            ("fd00::5", "fd00::5"),
+        ] {
+            assert_eq!(seen(client), cluster, "{client}");
+        }
+    }
+
+    #[test]
+    fn no_client_is_taken_for_the_pod_itself() {
+        let block = Block::claim(Path::new("/localhost")).unwrap();
+        for lease in [block.pod(), block.hidden(), block.service()].map(Option::unwrap) {
+            assert!(!cluster_address(lease.ip().into()).is_loopback());
+        }
     }
 
     #[test]

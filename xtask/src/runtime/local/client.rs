@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use mesh::{AllUnauthenticated, SidecarSpec, Workload};
+use mesh::{SidecarSpec, Workload};
 
+use super::address::cluster_address;
 use super::call::{self, Reach};
-use super::node::Node;
+use super::node::{Node, inbound};
 use crate::error::Fault;
 use crate::plan::Plan;
 use crate::plan::lookup::{name, ports};
@@ -62,8 +63,10 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
         inbound: Vec::new(),
         targets: Vec::new(),
         metrics_port: None,
+        client_address: cluster_address,
     };
-    let sidecar = mesh::Sidecar::start(spec, &node.issuer, Arc::new(AllUnauthenticated)).await?;
+    let nothing = inbound(&policy::model::Workload::default());
+    let sidecar = mesh::Sidecar::start(spec, &node.issuer, nothing).await?;
     let address = sidecar.add_target(target).await?;
     call::call(asked, &Reach { address, authority, grpc }, None).await
 }

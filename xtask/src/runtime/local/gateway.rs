@@ -6,12 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use mesh::{AllUnauthenticated, Endpoint, InboundPort, Sidecar, SidecarSpec, Workload};
+use mesh::{Endpoint, Sidecar, SidecarSpec, Workload};
 
-use super::address::Lease;
+use super::address::{Lease, cluster_address};
 use super::endpoints::{ServiceName, ServicePort, ServiceSpec, TargetPort, Watch};
 use super::ingress::{Backend, BackendPort, Ingress, Listeners, Routes, Upstreams, bind};
-use super::node::{METRICS, Node};
+use super::node::{METRICS, Node, inbound};
 use crate::error::Fault;
 use crate::plan::Plan;
 
@@ -104,11 +104,13 @@ impl Gateway {
             workload: workload(),
             pod_ip: pod.ip(),
             app_ip: Ipv4Addr::LOCALHOST,
-            inbound: vec![InboundPort { port: self.port, opaque: false, name: Some("http".to_owned()) }],
+            inbound: vec![self.port],
             targets: Vec::new(),
             metrics_port: Some(METRICS),
+            client_address: cluster_address,
         };
-        let sidecar = Sidecar::start(spec, &node.issuer, Arc::new(AllUnauthenticated)).await?;
+        let sidecar =
+            Sidecar::start(spec, &node.issuer, inbound(&policy::model::Workload::default())).await?;
         Ok(Injected { sidecar, pod })
     }
 

@@ -49,7 +49,8 @@ mod services;
 mod template;
 mod vip;
 
-pub use address::Block;
+pub use address::{Block, cluster_address};
+pub use node::inbound;
 pub use vip::Vip;
 
 /// How long requests may take to end when everything is taken down.

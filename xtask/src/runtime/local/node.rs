@@ -1,12 +1,15 @@
 //! What all pods of a run share: what a node is to a cluster's pods.
 
-use mesh::{
-    AllUnauthenticated, InboundPort, Issuer, MeshError, OutboundSettings, Sidecar, SidecarSpec, Target,
-};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::address::Block;
+use mesh::{Issuer, MeshError, OutboundSettings, Sidecar, SidecarSpec, Target};
+use policy::cluster::ClusterInfo;
+use policy::inbound::Inbound;
+use policy::model;
+use tokio::sync::watch;
+
+use super::address::{Block, cluster_address};
 use super::endpoints::ServiceTable;
 use super::log_file::LogBook;
 use super::services::ServiceAddresses;
@@ -49,6 +52,12 @@ pub fn inherited() -> Vec<(String, String)> {
     INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
 }
 
+/// What pods let in where there are no policies: what their annotations say.
+pub fn inbound(workload: &model::Workload) -> watch::Receiver<Arc<Inbound>> {
+    let compiled = Inbound::new(workload, &model::Objects::default(), &ClusterInfo::default());
+    watch::channel(Arc::new(compiled)).1
+}
+
 impl Node {
     /// A value with the local address of the Service that it names in the name's place: the sidecar's
     /// listener for that Service, or without a sidecar the Service's own address.
@@ -73,21 +82,16 @@ impl Node {
         app_ip: Ipv4Addr,
         env: &[(String, String)],
     ) -> Result<Sidecar, MeshError> {
-        let inbound = template.ports.iter().map(|port| InboundPort {
-            port: port.number,
-            opaque: template.opaque_ports.contains(&port.number),
-            name: port.name.clone(),
-        });
         let spec = SidecarSpec {
             workload: Arc::clone(workload),
             pod_ip,
             app_ip,
-            inbound: inbound.collect(),
+            inbound: template.ports.iter().map(|port| port.number).collect(),
             targets: env.iter().filter_map(|(_, value)| self.target_of(value, &template.namespace)).collect(),
             metrics_port: Some(METRICS),
+            client_address: cluster_address,
         };
-        // The policy engine takes this place.
-        Sidecar::start(spec, &self.issuer, Arc::new(AllUnauthenticated)).await
+        Sidecar::start(spec, &self.issuer, inbound(&template.workload())).await
     }
 
     fn target_of(&self, value: &str, namespace: &str) -> Option<Target> {

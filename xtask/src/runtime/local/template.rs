@@ -163,6 +163,20 @@ impl PodTemplate {
         if wrong.is_empty() { Ok((template, rules)) } else { Err(wrong) }
     }
 
+    /// The pods of this template, as policies see them.
+    pub fn workload(&self) -> policy::model::Workload {
+        let port = |port: &Port| policy::model::Port { number: port.number, name: port.name.clone() };
+        policy::model::Workload {
+            name: self.deployment.clone(),
+            namespace: self.namespace.clone(),
+            labels: self.labels.clone(),
+            annotations: self.annotations.clone(),
+            service_account: self.service_account.clone(),
+            ports: self.ports.iter().map(port).collect(),
+            ..policy::model::Workload::default()
+        }
+    }
+
     /// A new pod's name: `DEPLOYMENT-HASH-xxxxx`, as Kubernetes makes it.
     pub fn pod_name(&self) -> String {
         format!("{}-{}-{}", self.deployment, self.hash, safe(random(), 5))
