@@ -19,3 +19,4 @@ pub mod model;
 pub mod outbound;
 pub mod rate_limit;
 pub mod route;
+pub mod sample;

@@ -61,6 +61,13 @@ pub enum Unanswerable {
     },
 }
 
+impl Destination<'_> {
+    /// Whether the port says that it speaks gRPC.
+    pub fn speaks_grpc(&self) -> bool {
+        speaks_grpc(self.port)
+    }
+}
+
 /// Where a call arrives. Errors when it names what is not there.
 pub fn destination<'a>(objects: &'a Objects, call: &Call) -> Result<Destination<'a>, Unanswerable> {
     let mut services = objects.services.iter().filter(|service| service.namespace() == call.namespace);
