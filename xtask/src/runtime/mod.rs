@@ -12,6 +12,7 @@ use crate::report::event::{Exited, PodState};
 
 pub mod choose;
 pub mod local;
+pub mod policy;
 
 /// An environment that runs: what commands ask of it, whichever process runs it.
 #[async_trait]

@@ -43,6 +43,7 @@ mod model;
 mod node;
 mod output;
 mod pod;
+mod policy;
 mod probe;
 mod rollout;
 mod services;

@@ -1,0 +1,296 @@
+//! The policies in force, as Linkerd's policy controller keeps them: what is applied, compiled for each workload
+//! anew on every change, and watched by the sidecars.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use policy::cluster::ClusterInfo;
+use policy::inbound::Inbound;
+use policy::model::{Objects, Workload};
+use tokio::sync::watch;
+
+use crate::runtime::policy::{Change, Changed, Given, ObjectKey, PolicyObject};
+
+/// The policies of a run. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyController(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    cluster: ClusterInfo,
+    /// What runs and how it is called: the plan's.
+    plan: Objects,
+    applied: BTreeMap<ObjectKey, Applied>,
+    inbound: Vec<(Workload, watch::Sender<Arc<Inbound>>)>,
+    followed: Followed,
+}
+
+#[derive(Debug)]
+struct Applied {
+    /// As it was read.
+    given: PolicyObject,
+    /// As it is in force: with the time of its creation.
+    live: PolicyObject,
+    file: PathBuf,
+}
+
+/// The files whose edits are applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// Files and directories that were applied.
+    pub paths: BTreeSet<PathBuf>,
+    /// Files in them whose objects were deleted since.
+    pub left: BTreeSet<PathBuf>,
+}
+
+impl PolicyController {
+    /// The policies of a workload's pods, as they change. Equal workloads are compiled once.
+    pub fn inbound(&self, workload: Workload) -> watch::Receiver<Arc<Inbound>> {
+        let mut state = self.lock();
+        if let Some((_, sender)) = state.inbound.iter().find(|(own, _)| *own == workload) {
+            return sender.subscribe();
+        }
+        let compiled = Inbound::new(&workload, &state.objects(), &state.cluster);
+        let (sender, receiver) = watch::channel(Arc::new(compiled));
+        state.inbound.push((workload, sender));
+        receiver
+    }
+
+    /// What runs and how it is called is this from now on.
+    pub fn set_plan(&self, objects: Objects) {
+        let mut state = self.lock();
+        state.plan = objects;
+        state.compile();
+    }
+
+    /// What is applied, in the order of the keys.
+    pub fn applied(&self) -> Vec<PolicyObject> {
+        self.lock().applied.values().map(|applied| applied.live.clone()).collect()
+    }
+
+    /// The files whose edits are applied.
+    pub fn followed(&self) -> Followed {
+        self.lock().followed.clone()
+    }
+
+    /// Makes these objects be as given, and follows the paths. Objects that are new get `now`, in whole seconds as
+    /// the API server counts them, as the time of their creation; those that were there keep theirs.
+    pub fn apply(&self, objects: Vec<Given>, paths: Vec<PathBuf>, now: Timestamp) -> Vec<Change> {
+        let mut state = self.lock();
+        for path in &paths {
+            state.followed.left.retain(|file| !file.starts_with(path));
+        }
+        state.followed.paths.extend(paths);
+        let changes = state.put(objects, now);
+        state.compile_after(&changes);
+        changes
+    }
+
+    /// Takes these objects away, and follows neither the paths nor their files any more.
+    pub fn delete(&self, objects: Vec<ObjectKey>, paths: &[PathBuf]) -> Vec<Change> {
+        let mut state = self.lock();
+        state.followed.paths.retain(|path| !paths.contains(path));
+        let changes: Vec<_> = objects.into_iter().map(|object| state.take(object)).collect();
+        if state.applied.is_empty() {
+            state.followed = Followed::default();
+        }
+        state.compile_after(&changes);
+        changes
+    }
+
+    /// Makes what is applied equal to what the followed files have now: `objects` are all of theirs.
+    pub fn follow(&self, objects: Vec<Given>, now: Timestamp) -> Vec<Change> {
+        let mut state = self.lock();
+        let Followed { paths, left } = state.followed.clone();
+        let objects: Vec<_> = objects.into_iter().filter(|given| !left.contains(&given.file)).collect();
+        let kept: BTreeSet<_> = objects.iter().map(|given| given.object.key()).collect();
+        let is_followed = |file: &PathBuf| paths.iter().any(|path| file.starts_with(path));
+        let gone = state.applied.iter().filter(|(key, own)| is_followed(&own.file) && !kept.contains(*key));
+        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+        let mut changes = Vec::new();
+        for object in gone {
+            state.applied.remove(&object);
+            changes.push(Change { object, change: Changed::Deleted });
+        }
+        changes.extend(state.put(objects, now));
+        state.compile_after(&changes);
+        changes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn objects(&self) -> Objects {
+        let mut objects = self.plan.clone();
+        for applied in self.applied.values() {
+            applied.live.add_to(&mut objects);
+        }
+        objects
+    }
+
+    fn put(&mut self, objects: Vec<Given>, now: Timestamp) -> Vec<Change> {
+        let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let mut changes = Vec::new();
+        for Given { object, file } in objects {
+            let key = object.key();
+            let change = match self.applied.entry(key.clone()) {
+                Entry::Vacant(place) => {
+                    let live = created(object.clone(), Some(Time(second)));
+                    place.insert(Applied { given: object, live, file });
+                    Changed::Created
+                }
+                Entry::Occupied(mut place) => {
+                    let own = place.get_mut();
+                    own.file = file;
+                    let live = created(object.clone(), own.live.metadata().creation_timestamp.clone());
+                    let is_same = own.live == live;
+                    (own.given, own.live) = (object, live);
+                    if is_same { Changed::Unchanged } else { Changed::Configured }
+                }
+            };
+            changes.push(Change { object: key, change });
+        }
+        changes
+    }
+
+    fn take(&mut self, object: ObjectKey) -> Change {
+        let Some(gone) = self.applied.remove(&object) else {
+            return Change { object, change: Changed::NotFound };
+        };
+        if !self.applied.values().any(|applied| applied.file == gone.file) {
+            self.followed.left.insert(gone.file);
+        }
+        Change { object, change: Changed::Deleted }
+    }
+
+    fn compile_after(&mut self, changes: &[Change]) {
+        let no_effect = |change: &Change| matches!(change.change, Changed::Unchanged | Changed::NotFound);
+        if !changes.iter().all(no_effect) {
+            self.compile();
+        }
+    }
+
+    /// Tells everyone who watches. Who reads a request's policy meanwhile has the old or the new, whole.
+    fn compile(&mut self) {
+        self.inbound.retain(|(_, sender)| !sender.is_closed());
+        let objects = self.objects();
+        for (workload, sender) in &self.inbound {
+            sender.send_replace(Arc::new(Inbound::new(workload, &objects, &self.cluster)));
+        }
+    }
+}
+
+fn created(mut object: PolicyObject, at: Option<Time>) -> PolicyObject {
+    object.metadata_mut().creation_timestamp = at;
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::model::Server;
+    use serde_json::json;
+
+    use super::*;
+
+    fn workload() -> Workload {
+        Workload {
+            name: "baz".to_owned(),
+            namespace: "default".to_owned(),
+            labels: [("app".to_owned(), "baz".to_owned())].into(),
+            ..Workload::default()
+        }
+    }
+
+    fn server(name: &str, access: &str) -> Given {
+        let server: Server = serde_json::from_value(json!({
+            "apiVersion": "policy.linkerd.io/v1beta3", "kind": "Server", "metadata": { "name": name },
+            "spec": { "podSelector": { "matchLabels": { "app": "baz" } }, "port": 8080, "accessPolicy": access },
+        }))
+        .unwrap();
+        let file = PathBuf::from(format!("manifests/policy/http/{name}.yaml"));
+        Given { object: server.into(), file }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millisecond(second * 1000 + 7).unwrap()
+    }
+
+    fn told(changes: &[Change]) -> Vec<String> {
+        changes.iter().map(|change| format!("{} {}", change.object, change.change)).collect()
+    }
+
+    fn name(receiver: &watch::Receiver<Arc<Inbound>>) -> String {
+        receiver.borrow().port(8080).server.to_string()
+    }
+
+    #[test]
+    fn a_change_reaches_who_watches_and_the_same_again_wakes_no_one() {
+        let controller = PolicyController::default();
+        let mut inbound = controller.inbound(workload());
+        assert_eq!(name(&inbound), "default all-unauthenticated");
+        let changes = controller.apply(vec![server("baz", "deny")], Vec::new(), at(1));
+        assert_eq!(told(&changes), ["Server baz created"]);
+        assert!(inbound.has_changed().unwrap());
+        assert_eq!(name(&inbound), "Server baz");
+        inbound.mark_unchanged();
+        let changes = controller.apply(vec![server("baz", "deny")], Vec::new(), at(2));
+        assert_eq!(told(&changes), ["Server baz unchanged"]);
+        assert!(!inbound.has_changed().unwrap());
+        let changes = controller.apply(vec![server("baz", "audit")], Vec::new(), at(3));
+        assert_eq!(told(&changes), ["Server baz configured"]);
+        let key = server("baz", "").object.key();
+        assert_eq!(told(&controller.delete(vec![key.clone()], &[])), ["Server baz deleted"]);
+        assert_eq!(name(&inbound), "default all-unauthenticated");
+        assert_eq!(told(&controller.delete(vec![key], &[])), ["Server baz was not there"]);
+    }
+
+    #[test]
+    fn of_two_servers_on_a_port_the_older_is_in_force_until_it_goes() {
+        let controller = PolicyController::default();
+        let inbound = controller.inbound(workload());
+        controller.apply(vec![server("z", "deny")], Vec::new(), at(1));
+        controller.apply(vec![server("a", "deny")], Vec::new(), at(2));
+        controller.apply(vec![server("z", "audit")], Vec::new(), at(3));
+        assert_eq!(name(&inbound), "Server z", "changed later, but created first");
+        controller.delete(vec![server("z", "").object.key()], &[]);
+        assert_eq!(name(&inbound), "Server a");
+    }
+
+    #[test]
+    fn equal_workloads_share_what_is_compiled() {
+        let controller = PolicyController::default();
+        let (one, other) = (controller.inbound(workload()), controller.inbound(workload()));
+        assert!(Arc::ptr_eq(&one.borrow(), &other.borrow()));
+    }
+
+    #[test]
+    fn followed_files_decide_what_of_theirs_is_applied() {
+        let controller = PolicyController::default();
+        let path = PathBuf::from("manifests/policy/http");
+        controller.apply(vec![server("a", "deny"), server("b", "deny")], vec![path.clone()], at(1));
+        let mut elsewhere = server("c", "deny");
+        elsewhere.file = PathBuf::from("/elsewhere/c.yaml");
+        controller.apply(vec![elsewhere], Vec::new(), at(1));
+        let changes = controller.follow(vec![server("b", "audit"), server("d", "deny")], at(2));
+        assert_eq!(told(&changes), ["Server a deleted", "Server b configured", "Server d created"]);
+        assert_eq!(controller.applied().len(), 3, "what is not followed stays");
+
+        controller.delete(vec![server("b", "").object.key()], &[]);
+        let changes = controller.follow(vec![server("b", "deny"), server("d", "deny")], at(3));
+        assert_eq!(told(&changes), ["Server d unchanged"], "what was deleted does not come back");
+        controller.apply(vec![server("b", "deny")], vec![path.clone()], at(4));
+        let changes = controller.follow(vec![server("b", "audit"), server("d", "deny")], at(5));
+        assert_eq!(told(&changes), ["Server b configured", "Server d unchanged"]);
+
+        let all = controller.applied().iter().map(PolicyObject::key).collect();
+        controller.delete(all, &[path]);
+        assert_eq!(controller.followed(), Followed::default());
+    }
+}
