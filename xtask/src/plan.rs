@@ -23,7 +23,7 @@ pub mod reference;
 mod workloads;
 
 #[allow(unused_imports, reason = "the policy commands decide on it")]
-pub use objects::objects;
+pub use objects::{INGRESS_ACCOUNT, objects};
 pub use reference::Reference;
 
 /// The namespace of objects that name none.

@@ -35,18 +35,11 @@ impl World {
     pub fn new(servers: usize) -> Self {
         let mut objects = Objects::default();
         for index in 0..servers {
-            add(&mut objects, &format!("svc-{index}"));
+            let name = format!("svc-{index}");
+            add(&mut objects, &name, &format!("{name}-allowed"));
         }
         let cluster = ClusterInfo::default();
-        let workload = Workload {
-            name: "svc-0".to_owned(),
-            namespace: "default".to_owned(),
-            labels: [("app".to_owned(), "svc-0".to_owned())].into(),
-            service_account: "svc-0".to_owned(),
-            ports: vec![Port { number: PORT, name: Some("grpc".to_owned()) }],
-            ..Workload::default()
-        };
-        let inbound = Inbound::new(&workload, &objects, &cluster);
+        let inbound = Inbound::new(&workload("svc-0"), &objects, &cluster);
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/grpc"));
         let clients = ["svc-0-allowed", "svc-0-other"].map(|account| cluster.identity(account, "default"));
@@ -65,7 +58,7 @@ impl World {
                 protocol: Protocol::Grpc,
                 method: &Method::POST,
                 authority: Some("svc-0.default.svc.cluster.local:9090"),
-                path: "/demo.Service/Get",
+                path: "/demo.Baz/GetInfo",
                 query: None,
                 headers: &self.headers,
             };
@@ -76,7 +69,25 @@ impl World {
     }
 }
 
-fn add(objects: &mut Objects, name: &str) {
+/// What the pods of a workload let in on gRPC port 9090: one `ServiceAccount`, on the route of `demo.Baz/GetInfo`.
+pub fn guarded(name: &str, service_account: &str) -> Inbound {
+    let mut objects = Objects::default();
+    add(&mut objects, name, service_account);
+    Inbound::new(&workload(name), &objects, &ClusterInfo::default())
+}
+
+fn workload(name: &str) -> Workload {
+    Workload {
+        name: name.to_owned(),
+        namespace: "default".to_owned(),
+        labels: [("app".to_owned(), name.to_owned())].into(),
+        service_account: name.to_owned(),
+        ports: vec![Port { number: PORT, name: Some("grpc".to_owned()) }],
+        ..Workload::default()
+    }
+}
+
+fn add(objects: &mut Objects, name: &str, allowed: &str) {
     let metadata = |name: String| ObjectMeta { name: Some(name), ..ObjectMeta::default() };
     objects.servers.push(Server {
         metadata: metadata(name.to_owned()),
@@ -91,7 +102,7 @@ fn add(objects: &mut Objects, name: &str) {
         },
         ..Server::default()
     });
-    for method in ["Get", "Put"] {
+    for method in ["GetInfo", "Other"] {
         let route = format!("{name}-{}", method.to_lowercase());
         let parent = ParentRef {
             group: Some(LINKERD.to_owned()),
@@ -100,7 +111,7 @@ fn add(objects: &mut Objects, name: &str) {
             ..ParentRef::default()
         };
         let of_method = GRPCMethodMatch {
-            service: Some("demo.Service".to_owned()),
+            service: Some("demo.Baz".to_owned()),
             method: Some(method.to_owned()),
             ..GRPCMethodMatch::default()
         };
@@ -121,7 +132,7 @@ fn add(objects: &mut Objects, name: &str) {
             LocalTargetRef { group: Some(GATEWAY.to_owned()), kind: "GRPCRoute".to_owned(), name: route };
         let account = NamespacedTargetRef {
             kind: "ServiceAccount".to_owned(),
-            name: format!("{name}-allowed"),
+            name: allowed.to_owned(),
             ..NamespacedTargetRef::default()
         };
         objects.authorization_policies.push(AuthorizationPolicy {

@@ -226,6 +226,7 @@ mod tests {
         samples.into_iter().map(|sample| sample.name).collect::<Vec<_>>().join("\n")
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better")]
     fn http_route(rules: serde_json::Value) -> HTTPRoute {
         read(json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": { "name": "route" },
@@ -233,6 +234,7 @@ mod tests {
         }))
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better")]
     fn grpc_route(rules: serde_json::Value) -> GRPCRoute {
         read(json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": { "name": "route" },

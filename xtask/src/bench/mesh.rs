@@ -1,5 +1,5 @@
-//! Mesh cost: the same gRPC call direct, through a Service's address, and through two sidecars with mutual
-//! TLS. Client, sidecars and server share this process and its two worker threads.
+//! Mesh cost: the same gRPC call direct, through a Service's address, through two sidecars with mutual TLS, and the
+//! same with a policy that lets the client in on one route. Client, sidecars and server share this process and its two worker threads.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,13 +8,16 @@ use std::time::Duration;
 use anyhow::anyhow;
 use mesh::measure::{self, Sample};
 use mesh::{Endpoint, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target, Workload};
+use policy::cluster::ClusterInfo;
+use policy::inbound::Inbound;
+use policy::model;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::figures::{Figure, Target as Bound};
 use crate::command::Checkout;
 use crate::error::Fault;
-use crate::runtime::local::{Block, Vip, cluster_address, inbound};
+use crate::runtime::local::{Block, Vip, cluster_address};
 
 const PORT: u16 = 9090;
 
@@ -54,14 +57,22 @@ pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figur
     };
     let mut calling = spec("client", client_pod.ip(), client_app.ip());
     calling.inbound.clear();
-    let anyone = inbound(&policy::model::Workload::default());
-    let _server_side = Sidecar::start(serving, &issuer, anyone.clone()).await?;
-    let client_side = Sidecar::start(calling, &issuer, anyone).await?;
+    let anyone = Arc::new(Inbound::new(
+        &model::Workload::default(),
+        &model::Objects::default(),
+        &ClusterInfo::default(),
+    ));
+    let guarded = Arc::new(policy::measure::guarded("server", "client"));
+    let (policies, in_force) = watch::channel(Arc::clone(&anyone));
+    let _server_side = Sidecar::start(serving, &issuer, in_force.clone()).await?;
+    let client_side = Sidecar::start(calling, &issuer, in_force).await?;
     let sidecars = client_side.add_target(target).await?;
 
-    let mut samples: [Vec<Sample>; 3] = Default::default();
+    let ways = [(direct, &anyone), (vip.addr(), &anyone), (sidecars, &anyone), (sidecars, &guarded)];
+    let mut samples: [Vec<Sample>; 4] = Default::default();
     for _ in 0..runs {
-        for (way, samples) in [direct, vip.addr(), sidecars].into_iter().zip(&mut samples) {
+        for ((way, policy), samples) in ways.into_iter().zip(&mut samples) {
+            policies.send_replace(Arc::clone(policy));
             samples
                 .push(measure::measure(way, SPAN).await.map_err(|error| anyhow!("a call failed: {error}"))?);
         }
@@ -88,7 +99,7 @@ fn spec(name: &str, pod_ip: Ipv4Addr, app_ip: Ipv4Addr) -> SidecarSpec {
     }
 }
 
-fn figures([direct, service, sidecars]: &[Vec<Sample>; 3]) -> Vec<Figure> {
+fn figures([direct, service, sidecars, guarded]: &[Vec<Sample>; 4]) -> Vec<Figure> {
     let of = |samples: &[Sample], what: fn(&Sample) -> f64| samples.iter().map(what).collect::<Vec<_>>();
     let p50 = |samples: &[Sample]| of(samples, |s| s.p50);
     let p99 = |samples: &[Sample]| of(samples, |s| s.p99);
@@ -96,6 +107,9 @@ fn figures([direct, service, sidecars]: &[Vec<Sample>; 3]) -> Vec<Figure> {
     // Each sample against the direct one of its own round.
     let added: Vec<f64> =
         sidecars.iter().zip(direct).map(|(meshed, direct)| meshed.p50 - direct.p50).collect();
+    // In microseconds.
+    let enforced: Vec<f64> =
+        guarded.iter().zip(sidecars).map(|(guarded, open)| (guarded.p50 - open.p50) * 1000.0).collect();
     vec![
         Figure::of("mesh.direct.p50", "gRPC call, direct: p50 at 100/s", "ms", &p50(direct)),
         Figure::of("mesh.direct.p99", "gRPC call, direct: p99 at 100/s", "ms", &p99(direct)),
@@ -108,5 +122,9 @@ fn figures([direct, service, sidecars]: &[Vec<Sample>; 3]) -> Vec<Figure> {
         Figure::of("mesh.added.p50", "two sidecars add at p50", "ms", &added).target(Bound::Below(0.4)),
         Figure::of("mesh.sidecars.rate", "through two sidecars: 32 in flight", "/s", &rate(sidecars))
             .target(Bound::Above(20_000.0)),
+        Figure::of("mesh.policy.p50", "and with a policy: p50 at 100/s", "ms", &p50(guarded)),
+        Figure::of("mesh.policy.added.p50", "a policy adds at p50", "us", &enforced)
+            .target(Bound::Below(20.0)),
+        Figure::of("mesh.policy.rate", "and with a policy: 32 in flight", "/s", &rate(guarded)),
     ]
 }

@@ -23,6 +23,9 @@ pub trait Running: Send + Sync {
     /// One request from a client with the given identity, through its own sidecar.
     async fn call(&self, call: CallRequest) -> anyhow::Result<CallAnswer>;
 
+    /// Shows or changes the policies in force. Errors, with nothing changed, where nothing would enforce them.
+    async fn policy(&self, request: policy::PolicyRequest) -> anyhow::Result<policy::PolicyState>;
+
     /// Stops everything, gracefully first; says how each pod ended.
     async fn stop(&self) -> anyhow::Result<Vec<Exited>>;
 }

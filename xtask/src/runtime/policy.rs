@@ -117,7 +117,6 @@ macro_rules! policy_objects {
         /// A policy object of any kind.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "type", content = "object")]
-        #[expect(clippy::large_enum_variant, reason = "few of them, and never in a hurry")]
         pub enum PolicyObject {
             $(#[doc = concat!("A `", stringify!($kind), "`.")] $kind($kind),)+
         }

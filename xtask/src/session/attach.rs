@@ -15,6 +15,7 @@ use super::{Lock, short_path};
 use crate::error::{Exit, Fault};
 use crate::report;
 use crate::report::event::Exited;
+use crate::runtime::policy::{PolicyRequest, PolicyState};
 use crate::runtime::{CallAnswer, CallRequest, Running, Status};
 use crate::state::StateDir;
 
@@ -73,6 +74,10 @@ impl Running for Session {
 
     async fn call(&self, call: CallRequest) -> anyhow::Result<CallAnswer> {
         self.send(Method::POST, "/call", serde_json::to_vec(&call)?.into()).await
+    }
+
+    async fn policy(&self, request: PolicyRequest) -> anyhow::Result<PolicyState> {
+        self.send(Method::POST, "/policy", serde_json::to_vec(&request)?.into()).await
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

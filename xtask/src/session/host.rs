@@ -18,6 +18,7 @@ use super::short_path;
 use crate::error::Fault;
 use crate::report::event::Exited;
 use crate::report::{Event, Events};
+use crate::runtime::policy::PolicyRequest;
 use crate::runtime::{CallRequest, Runtime};
 use crate::state::StateDir;
 
@@ -56,6 +57,7 @@ impl Host {
             .route("/status", get(status))
             .route("/events", get(events_stream))
             .route("/call", post(call))
+            .route("/policy", post(policy))
             .route("/stop", post(stop_all))
             .with_state(Served { runtime, events, stop });
         let task = tokio::spawn(async move {
@@ -78,6 +80,10 @@ async fn status(State(served): State<Served>) -> Response {
 
 async fn call(State(served): State<Served>, Json(request): Json<CallRequest>) -> Response {
     answer(served.runtime.call(request).await)
+}
+
+async fn policy(State(served): State<Served>, Json(request): Json<PolicyRequest>) -> Response {
+    answer(served.runtime.policy(request).await)
 }
 
 /// What happened lately and from now on: one JSON object a line.

@@ -7,10 +7,10 @@ use mesh::{SidecarSpec, Workload};
 
 use super::address::cluster_address;
 use super::call::{self, Reach};
-use super::node::{Node, inbound};
+use super::node::Node;
 use crate::error::Fault;
-use crate::plan::Plan;
 use crate::plan::lookup::{name, ports};
+use crate::plan::{INGRESS_ACCOUNT, Plan};
 use crate::runtime::{CallAnswer, CallRequest};
 
 /// Sends what was asked for as its client. Errors for a Service, port or `ServiceAccount` that is not there.
@@ -36,16 +36,10 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
     let number = u16::try_from(port.port)?;
     let namespace = &plan.namespace;
     let authority = format!("{}.{namespace}.svc.cluster.local:{number}", asked.service);
-    if let Some(account) = &asked.service_account {
-        let known = plan.service_account_names();
-        if !known.contains(&account.as_str()) {
-            let message = format!("no ServiceAccount `{account}` (known: {})", known.join(", "));
-            return Err(Fault::usage(message).into());
-        }
-    }
+    let account = asked.service_account.as_deref().map(|account| known(plan, account)).transpose()?;
     let grpc = call::is_grpc(port, &asked.path);
     // Without the mesh nobody has an identity, as on a cluster.
-    let Some(account) = asked.service_account.as_ref().filter(|_| plan.mode.linkerd) else {
+    let Some((account, of)) = account.filter(|_| plan.mode.linkerd) else {
         let address = node
             .service_address(&asked.service, namespace, number)
             .ok_or_else(|| Fault::failed(format!("Service {} is not served", asked.service)))?;
@@ -57,7 +51,7 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
         .target(&asked.service, namespace, number, authority.clone())
         .ok_or_else(|| Fault::failed(format!("Service {} is not served", asked.service)))?;
     let spec = SidecarSpec {
-        workload: client(account, namespace, pod.ip()),
+        workload: client(&account, &of, pod.ip()),
         pod_ip: pod.ip(),
         app_ip: app.ip(),
         inbound: Vec::new(),
@@ -65,10 +59,25 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
         metrics_port: None,
         client_address: cluster_address,
     };
-    let nothing = inbound(&policy::model::Workload::default());
+    let nothing = node.policies.inbound(policy::model::Workload::default());
     let sidecar = mesh::Sidecar::start(spec, &node.issuer, nothing).await?;
     let address = sidecar.add_target(target).await?;
     call::call(asked, &Reach { address, authority, grpc }, None).await
+}
+
+/// The `ServiceAccount` and the namespace that a name means: `bar`, `bar.default`, `ingress`. Errors with what is known.
+fn known(plan: &Plan, asked: &str) -> Result<(String, String), Fault> {
+    let (ingress, of_ingress) = INGRESS_ACCOUNT;
+    let (account, namespace) = asked.split_once('.').unwrap_or((asked, &plan.namespace));
+    if plan.ingress && (asked == "ingress" || (account, namespace) == INGRESS_ACCOUNT) {
+        return Ok((ingress.to_owned(), of_ingress.to_owned()));
+    }
+    let mut known = plan.service_account_names();
+    if namespace == plan.namespace && known.contains(&account) {
+        return Ok((account.to_owned(), namespace.to_owned()));
+    }
+    known.extend(plan.ingress.then_some("ingress"));
+    Err(Fault::usage(format!("no ServiceAccount `{asked}` (known: {})", known.join(", "))))
 }
 
 /// Who the client is to others: a pod of its own with the asked `ServiceAccount`.

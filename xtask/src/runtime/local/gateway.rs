@@ -11,7 +11,7 @@ use mesh::{Endpoint, Sidecar, SidecarSpec, Workload};
 use super::address::{Lease, cluster_address};
 use super::endpoints::{ServiceName, ServicePort, ServiceSpec, TargetPort, Watch};
 use super::ingress::{Backend, BackendPort, Ingress, Listeners, Routes, Upstreams, bind};
-use super::node::{METRICS, Node, inbound};
+use super::node::{METRICS, Node};
 use crate::error::Fault;
 use crate::plan::Plan;
 
@@ -109,8 +109,13 @@ impl Gateway {
             metrics_port: Some(METRICS),
             client_address: cluster_address,
         };
-        let sidecar =
-            Sidecar::start(spec, &node.issuer, inbound(&policy::model::Workload::default())).await?;
+        let policies = node.policies.inbound(policy::model::Workload {
+            name: SERVICE.to_owned(),
+            namespace: NAMESPACE.to_owned(),
+            service_account: SERVICE_ACCOUNT.to_owned(),
+            ..policy::model::Workload::default()
+        });
+        let sidecar = Sidecar::start(spec, &node.issuer, policies).await?;
         Ok(Injected { sidecar, pod })
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mesh::{Issuer, OutboundSettings};
@@ -19,8 +20,10 @@ use self::endpoints::{ServiceName, ServicePort, ServiceSpec, ServiceTable, Targe
 use self::gateway::Gateway;
 use self::log_file::LogBook;
 use self::node::Node;
+use self::policy::PolicyController;
 use self::services::ServiceAddresses;
 use self::template::PodTemplate;
+use super::policy::{PolicyRequest, PolicyState};
 use super::{CallAnswer, CallRequest, Image, Images, Running, Runtime, ServiceStatus, Status};
 use crate::command::Checkout;
 use crate::error::Fault;
@@ -51,7 +54,6 @@ mod template;
 mod vip;
 
 pub use address::{Block, cluster_address};
-pub use node::inbound;
 pub use vip::Vip;
 
 /// How long requests may take to end when everything is taken down.
@@ -86,6 +88,7 @@ impl Local {
             block: Block::claim(&checkout.root)?,
             services: ServiceTable::default(),
             addresses: ServiceAddresses::default(),
+            policies: PolicyController::default(),
             issuer: Issuer::generate()?,
             logs: LogBook::start(checkout.state.logs(), events.clone())
                 .map_err(cannot("cannot write logs"))?,
@@ -144,6 +147,7 @@ impl Local {
 impl Runtime for Local {
     async fn apply(&self, plan: Arc<Plan>, images: Images) -> anyhow::Result<()> {
         let wanted = check(&plan, &images).map_err(|problems| Fault::usage(problems.join("\n")))?;
+        self.node.policies.set_plan(crate::plan::objects(&plan));
         self.serve(&plan).await?;
         let mut controllers = self.controllers.write().unwrap_or_else(PoisonError::into_inner);
         controllers.retain(|name, controller| {
@@ -214,6 +218,21 @@ impl Running for Local {
             return Err(Fault::environment("it is still starting").hint("cargo xtask status").into());
         };
         client::call(&self.node, &plan, &request).await
+    }
+
+    async fn policy(&self, request: PolicyRequest) -> anyhow::Result<PolicyState> {
+        if self.plan().is_some_and(|plan| !plan.mode.linkerd) {
+            return Err(Fault::usage("nothing enforces policies without sidecars")
+                .hint("cargo xtask down, then cargo xtask up --linkerd with its other options")
+                .into());
+        }
+        let policies = &self.node.policies;
+        let changes = match request {
+            PolicyRequest::Show => Vec::new(),
+            PolicyRequest::Apply { objects, paths } => policies.apply(objects, paths, Timestamp::now()),
+            PolicyRequest::Delete { objects, paths } => policies.delete(objects, &paths),
+        };
+        Ok(PolicyState { objects: policies.applied(), changes })
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

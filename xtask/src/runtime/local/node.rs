@@ -4,14 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use mesh::{Issuer, MeshError, OutboundSettings, Sidecar, SidecarSpec, Target};
-use policy::cluster::ClusterInfo;
-use policy::inbound::Inbound;
-use policy::model;
-use tokio::sync::watch;
 
 use super::address::{Block, cluster_address};
 use super::endpoints::ServiceTable;
 use super::log_file::LogBook;
+use super::policy::PolicyController;
 use super::services::ServiceAddresses;
 use super::template::PodTemplate;
 use crate::plan::reference::{self, Reference};
@@ -37,6 +34,8 @@ pub struct Node {
     pub services: ServiceTable,
     /// Where the Services are served.
     pub addresses: ServiceAddresses,
+    /// Says what their sidecars let in.
+    pub policies: PolicyController,
     /// Signs the sidecars' certificates.
     pub issuer: Issuer,
     /// Keeps what they write.
@@ -50,12 +49,6 @@ pub struct Node {
 /// The inherited part of every pod's environment.
 pub fn inherited() -> Vec<(String, String)> {
     INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
-}
-
-/// What pods let in where there are no policies: what their annotations say.
-pub fn inbound(workload: &model::Workload) -> watch::Receiver<Arc<Inbound>> {
-    let compiled = Inbound::new(workload, &model::Objects::default(), &ClusterInfo::default());
-    watch::channel(Arc::new(compiled)).1
 }
 
 impl Node {
@@ -91,7 +84,7 @@ impl Node {
             metrics_port: Some(METRICS),
             client_address: cluster_address,
         };
-        Sidecar::start(spec, &self.issuer, inbound(&template.workload())).await
+        Sidecar::start(spec, &self.issuer, self.policies.inbound(template.workload())).await
     }
 
     fn target_of(&self, value: &str, namespace: &str) -> Option<Target> {

@@ -42,6 +42,7 @@ fn bed() -> Bed {
         block: Block::claim(logs.path()).unwrap(),
         services: ServiceTable::default(),
         addresses: ServiceAddresses::default(),
+        policies: PolicyController::default(),
         issuer: Issuer::generate().unwrap(),
         logs: LogBook::start(logs.path().into(), events.clone()).unwrap(),
         events: events.clone(),
