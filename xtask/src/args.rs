@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub mod policy;
+
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// The workspace's whole dev environment as one command.
@@ -52,6 +54,8 @@ pub enum Command {
     Logs(Logs),
     /// One real request from a client with a given identity
     Call(Call),
+    /// Who may call what: apply, explain, test policies
+    Policy(policy::Policy),
     /// Prove that the environment does what it should
     Smoke(Smoke),
     /// What this machine has and lacks

@@ -14,6 +14,7 @@ mod doctor;
 mod environment;
 mod error;
 mod plan;
+mod policies;
 mod process;
 mod report;
 mod runtime;

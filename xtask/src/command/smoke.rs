@@ -9,7 +9,7 @@ use crate::args::{self, SmokeOutput};
 use crate::command::Checkout;
 use crate::environment::{self, Environment, Options};
 use crate::error::{Exit, Fault};
-use crate::plan::edges::edges;
+use crate::plan::edges::edges as calls_of;
 use crate::plan::{Mode, Plan};
 use crate::process;
 use crate::report::{Event, Events, line_out, millis};
@@ -19,6 +19,8 @@ use crate::session::{self, Lock};
 use crate::smoke::answer::Answer;
 use crate::smoke::outcome::mode_name;
 use crate::smoke::{Check, ModeReport, Outcome, Report, checks, junit, load};
+
+mod edges;
 
 /// Requests at once, as in the figures that were measured on a real Linkerd.
 const CONCURRENCY: u32 = 10;
@@ -88,7 +90,7 @@ async fn running(
     }
     let plan = environment::read(&checkout.workspace, mode, status.ingress.is_some())?;
     let ingress = status.ingress.as_ref().and_then(|address| address.parse().ok());
-    let (mut checks, spread) = traffic(session, &plan, ingress, args).await?;
+    let (mut checks, spread) = traffic(session, &plan, ingress, None, args).await?;
     checks.push(Check::skipped("shutdown", "it was up before, and stays up"));
     Ok((checks, spread))
 }
@@ -142,17 +144,21 @@ async fn check(environment: &Environment, args: &args::Smoke) -> anyhow::Result<
     let start = Instant::now();
     environment.bring_up(start).await?;
     let ingress = environment.ingress();
-    let (mut checks, spread) = traffic(&*environment.runtime, &environment.plan(), ingress, args).await?;
+    let root = Some(environment.checkout.root.as_path());
+    let (mut checks, spread) =
+        traffic(&*environment.runtime, &environment.plan(), ingress, root, args).await?;
     let ready = Check::of("start", "everything got ready", Vec::new()).timed(start);
     checks.insert(0, ready);
     Ok((checks, spread))
 }
 
-/// Every check that is made from traffic.
+/// Every check that is made from traffic. `root`: the workspace whose shipped policies are to be applied; none leaves
+/// the policies as they are.
 async fn traffic(
     runtime: &dyn Running,
     plan: &Plan,
     ingress: Option<SocketAddr>,
+    root: Option<&Path>,
     args: &args::Smoke,
 ) -> anyhow::Result<Found> {
     let Some(ingress) = ingress else {
@@ -168,7 +174,7 @@ async fn traffic(
         answers.extend(checks::documents(&got));
     }
     let mut callees: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for edge in edges(plan) {
+    for edge in calls_of(plan) {
         callees.entry(edge.client).or_default().insert(edge.service);
     }
     let replicas = plan.images.iter().map(|name| (name.clone(), plan.replicas(name))).collect();
@@ -181,6 +187,12 @@ async fn traffic(
     found.push(checks::identity(&answers, &identities, plan.mode));
     found.push(calls(runtime, plan, &answers).await?);
     found.push(checks::readiness(&runtime.status().await?));
+    if plan.mode.linkerd {
+        if let Some(root) = root {
+            found.extend(edges::under_policy(runtime, plan, ingress, root).await?);
+        }
+        found.push(edges::edges(runtime, plan, &answers).await?);
+    }
     if let Some(command) = &args.exec {
         found.push(exec(command, plan, ingress).await?);
     }
@@ -196,7 +208,7 @@ async fn calls(runtime: &dyn Running, plan: &Plan, answers: &[Answer]) -> anyhow
         hops.map(|hop| (hop.client, hop.answer.service.as_str(), hop.answer.path.as_str())).collect();
     let mut evidence = Vec::new();
     for &(client, service, path) in &seen {
-        let port = edges(plan).into_iter().find(|edge| {
+        let port = calls_of(plan).into_iter().find(|edge| {
             let named = plan.service_port(service, &edge.port.to_string()).and_then(|port| port.name.clone());
             let grpc = named.is_some_and(|name| name.starts_with("grpc"));
             (edge.client.as_str(), edge.service.as_str(), grpc) == (client, service, plan.mode.grpc)

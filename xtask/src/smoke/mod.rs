@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod checks;
+pub mod edges;
 pub mod junit;
 pub mod load;
 pub mod outcome;

@@ -1,0 +1,69 @@
+//! `policy`: who may call what. One file a subcommand; this one says which.
+
+use std::path::{Path, PathBuf};
+
+use policy::model::Objects;
+
+use crate::args::policy::{Policy, PolicyCommand};
+use crate::command::Checkout;
+use crate::environment;
+use crate::error::Exit;
+use crate::plan::{Mode, Plan, objects};
+use crate::runtime::policy::{PolicyRequest, PolicyState};
+use crate::runtime::{Running as _, Status};
+use crate::session::{self, Session};
+
+mod apply;
+mod delete;
+mod explain;
+mod graph;
+mod test;
+
+/// Runs what was asked for.
+pub async fn run(args: Policy) -> anyhow::Result<Exit> {
+    let checkout = Checkout::open().await?;
+    match args.command {
+        PolicyCommand::Apply(args) => apply::run(&args, &checkout).await,
+        PolicyCommand::Delete(args) => delete::run(&args, &checkout).await,
+        PolicyCommand::Explain(args) => explain::run(&args, &checkout),
+        PolicyCommand::Test(args) => test::run(&args, &checkout).await,
+        PolicyCommand::Graph(args) => graph::run(&args, &checkout),
+    }
+}
+
+/// A running environment, what is to run in it, and the policies in force.
+struct Live {
+    session: Session,
+    status: Status,
+    plan: Plan,
+    state: PolicyState,
+}
+
+impl Live {
+    /// Errors when nothing is up, or when what is up has no sidecars to enforce policies.
+    async fn attach(checkout: &Checkout) -> anyhow::Result<Self> {
+        let session = session::attach(&checkout.state)?;
+        let status = session.status().await?;
+        let state = session.policy(PolicyRequest::Show).await?;
+        let mode = Mode { grpc: status.grpc, linkerd: status.linkerd };
+        let plan = environment::read(&checkout.workspace, mode, status.ingress.is_some())?;
+        Ok(Self { session, status, plan, state })
+    }
+
+    /// What decisions depend on, with the policies of a state.
+    fn objects(&self, state: &PolicyState) -> Objects {
+        let mut all = objects(&self.plan);
+        state.objects.iter().for_each(|object| object.add_to(&mut all));
+        all
+    }
+}
+
+/// Paths as they were typed, relative to the workspace's root where they are in it: as problems name them.
+fn from_root(paths: &[PathBuf], root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let here = std::env::current_dir()?;
+    let place = |path: &PathBuf| {
+        let path = here.join(path);
+        path.strip_prefix(root).map_or_else(|_| path.clone(), Path::to_owned)
+    };
+    Ok(paths.iter().map(place).collect())
+}
