@@ -105,10 +105,14 @@ pub struct ModeArgs {
 #[derive(Clone, Debug, ClapArgs)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 #[command(after_help = "Examples:\n  cargo xtask up --grpc --linkerd\n  \
+    cargo xtask up --grpc --linkerd --policy\n  \
     cargo xtask up --detach --no-watch && cargo test && cargo xtask down")]
 pub struct Up {
     #[command(flatten)]
     pub mode: ModeArgs,
+    /// Start with the policies of manifests/policy/ applied, and apply their edits as they are saved
+    #[arg(long, requires = "linkerd")]
+    pub policy: bool,
     /// Leave the ingress out, and the workloads that call through it
     #[arg(long)]
     pub no_ingress: bool,

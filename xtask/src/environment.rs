@@ -24,12 +24,16 @@ use crate::watch::redeploy::{Deploy, Outcome, Round};
 use crate::workspace::manifests::Manifests;
 use crate::workspace::{Affected, Workspace};
 
+mod policy;
+
 /// What is to be brought up.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub mode: Mode,
     /// The ingress's port on 127.0.0.1, 0 for a free one; none for no ingress.
     pub ingress: Option<u16>,
+    /// Start with the shipped policies of the mode in force.
+    pub policy: bool,
     /// Build with optimisations.
     pub release: bool,
     /// How long everything may take to get ready.
@@ -83,6 +87,9 @@ impl Environment {
         events: &Events,
     ) -> anyhow::Result<(Self, StopRequests)> {
         let plan = read(&checkout.workspace, options.mode, options.ingress.is_some())?;
+        if options.policy {
+            policy::can_start_with(&checkout.workspace, options.mode.grpc)?;
+        }
         events.emit(Event::Runtime { runtime: chosen.runtime.into(), reason: chosen.reason.into() });
         for warning in plan.warnings(&checkout.workspace) {
             events.warn(warning, None);
@@ -179,6 +186,10 @@ impl Environment {
     }
 
     async fn apply(&self) -> anyhow::Result<()> {
+        if self.options.policy && !*self.applied.borrow() {
+            // Before the pods, so that nothing is asked that they would refuse.
+            self.start_with_policies().await?;
+        }
         let Current { plan, images, .. } = self.current();
         self.runtime.apply(plan, images.clone()).await?;
         let used = |program: &Path| images.values().any(|image| image.binary == program);
@@ -269,6 +280,12 @@ impl Deploy for Environment {
             && let Err(error) = self.reread(round.members).await
         {
             self.tell(&error);
+            return Outcome::BuildFailed;
+        }
+        if round.manifests
+            && let Err(fault) = self.follow_policies()
+        {
+            self.tell(&fault.into());
             return Outcome::BuildFailed;
         }
         let Current { plan, images, .. } = self.current();

@@ -106,6 +106,7 @@ async fn from_nothing(
     let options = Options {
         mode,
         ingress: Some(args.port),
+        policy: false,
         release: args.release,
         timeout: Duration::from_secs(120),
         colour,

@@ -48,6 +48,7 @@ async fn stay(
     let options = Options {
         mode: Mode { grpc: args.mode.grpc, linkerd: args.mode.linkerd },
         ingress: (!args.no_ingress).then_some(args.port),
+        policy: args.policy,
         release: args.release,
         timeout: args.timeout,
         colour,
@@ -159,6 +160,7 @@ fn background_args(args: &args::Up) -> Vec<String> {
     for (given, flag) in [
         (args.mode.grpc, "--grpc"),
         (args.mode.linkerd, "--linkerd"),
+        (args.policy, "--policy"),
         (args.no_ingress, "--no-ingress"),
         (args.no_watch, "--no-watch"),
         (args.release, "--release"),

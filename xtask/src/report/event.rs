@@ -34,6 +34,8 @@ pub enum Event {
     Ready { ms: u64 },
     /// Files changed; what follows from it.
     Changed { files: Vec<String>, services: Vec<String>, manifests: bool },
+    /// Policies came into force or went: `Server baz-grpc created`.
+    Policies { changes: Vec<String> },
     /// Something that needs no stop but should be known.
     Warning { message: String, hint: Option<String> },
     /// Something failed while the environment goes on as it was.

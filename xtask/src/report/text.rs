@@ -110,6 +110,7 @@ fn render(event: &Event, colour: bool) -> Option<String> {
         Event::Changed { files, services, manifests } => {
             changed(&label("change"), files, services, *manifests)
         }
+        Event::Policies { changes } => policies(&label("policy"), changes),
         Event::Warning { message, hint } => {
             let mut text = format!("{}: {message}", paint("1;33", "warning"));
             if let Some(hint) = hint {
@@ -129,6 +130,15 @@ fn render(event: &Event, colour: bool) -> Option<String> {
         }
         Event::BuildProgress { .. } | Event::Pod { .. } | Event::Rollout { .. } => return None,
     })
+}
+
+/// What became of the policies: each, or how many.
+fn policies(label: &str, changes: &[String]) -> String {
+    match changes {
+        [one] => format!("{label} {one}"),
+        [first, others @ ..] => format!("{label} {first} and {} more", others.len()),
+        [] => label.to_owned(),
+    }
 }
 
 fn changed(label: &str, files: &[String], services: &[String], manifests: bool) -> String {

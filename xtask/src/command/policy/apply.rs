@@ -44,9 +44,7 @@ pub(super) fn tell(live: &Live, state: &PolicyState, output: Output) -> anyhow::
         line_out(&serde_json::to_string(&Told { changes: &state.changes, effects: &effects })?);
         return Ok(Exit::Ok);
     }
-    for Change { object, change } in &state.changes {
-        line_out(&format!("{object} {change}"));
-    }
+    state.changes.iter().for_each(|change| line_out(&change.to_string()));
     let same = |change: &Change| matches!(change.change, Changed::Unchanged | Changed::NotFound);
     if state.changes.iter().all(same) {
         line_out("nothing changed");

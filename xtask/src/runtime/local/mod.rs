@@ -3,7 +3,7 @@
 //! Where to start reading: [`controller`] keeps a Deployment's pods as wanted, [`pod`] is one of them,
 //! [`endpoints`] knows who is ready behind which Service, [`vip`] picks one of them per connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,15 +23,15 @@ use self::node::Node;
 use self::policy::PolicyController;
 use self::services::ServiceAddresses;
 use self::template::PodTemplate;
-use super::policy::{PolicyRequest, PolicyState};
+use super::policy::{Change, Changed, Given, PolicyRequest, PolicyState};
 use super::{CallAnswer, CallRequest, Image, Images, Running, Runtime, ServiceStatus, Status};
 use crate::command::Checkout;
 use crate::error::Fault;
 use crate::plan::Plan;
 use crate::plan::lookup::{name, ports};
 use crate::process::{Spawner, raise_open_files};
-use crate::report::Events;
 use crate::report::event::Exited;
+use crate::report::{Event, Events};
 
 mod address;
 mod backoff;
@@ -232,6 +232,7 @@ impl Running for Local {
             PolicyRequest::Apply { objects, paths } => policies.apply(objects, paths, Timestamp::now()),
             PolicyRequest::Delete { objects, paths } => policies.delete(objects, &paths),
         };
+        self.tell_policies(&changes);
         Ok(PolicyState { objects: policies.applied(), changes })
     }
 
@@ -254,6 +255,24 @@ impl Running for Local {
 }
 
 impl Local {
+    /// The files and directories whose edits are applied.
+    pub fn followed_policies(&self) -> BTreeSet<PathBuf> {
+        self.node.policies.followed().paths
+    }
+
+    /// Makes what is in force equal to what the followed files have now.
+    pub fn follow_policies(&self, objects: Vec<Given>) {
+        self.tell_policies(&self.node.policies.follow(objects, Timestamp::now()));
+    }
+
+    fn tell_policies(&self, changes: &[Change]) {
+        let same = |change: &&Change| !matches!(change.change, Changed::Unchanged | Changed::NotFound);
+        let changes: Vec<_> = changes.iter().filter(same).map(ToString::to_string).collect();
+        if !changes.is_empty() {
+            self.node.events.emit(Event::Policies { changes });
+        }
+    }
+
     fn service_status(&self, service: &Service, namespace: &str) -> ServiceStatus {
         let mut status = ServiceStatus { name: name(service).to_owned(), ..ServiceStatus::default() };
         for port in ports(service) {

@@ -73,7 +73,6 @@ impl PolicyController {
     }
 
     /// The files whose edits are applied.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the watcher will ask"))]
     pub fn followed(&self) -> Followed {
         self.lock().followed.clone()
     }
@@ -104,7 +103,6 @@ impl PolicyController {
     }
 
     /// Makes what is applied equal to what the followed files have now: `objects` are all of theirs.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the watcher will tell"))]
     pub fn follow(&self, objects: Vec<Given>, now: Timestamp) -> Vec<Change> {
         let mut state = self.lock();
         let Followed { paths, left } = state.followed.clone();
