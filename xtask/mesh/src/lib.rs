@@ -37,4 +37,4 @@ pub use settings::{
     FailureAccrual, GrpcCondition, OutboundSettings, Retry, RetryOn, SettingsError, StatusRange, Timeouts,
 };
 pub use sidecar::Sidecar;
-pub use spec::{Endpoint, SidecarSpec, Target, Workload};
+pub use spec::{Endpoint, Resolve, SidecarSpec, Target, Workload};

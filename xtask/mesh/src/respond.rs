@@ -1,6 +1,6 @@
 use http::{
-    HeaderName, HeaderValue, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE},
+    HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
 };
 
 use crate::{Protocol, body::ResponseBody};
@@ -53,11 +53,12 @@ pub(crate) struct Synthetic {
     grpc: u8,
     close: bool,
     message: String,
+    location: Option<HeaderValue>,
 }
 
 impl Synthetic {
     fn new(http: StatusCode, grpc: u8, close: bool, message: impl Into<String>) -> Self {
-        Self { http, grpc, close, message: message.into() }
+        Self { http, grpc, close, message: message.into(), location: None }
     }
 
     pub(crate) fn permission_denied(message: impl Into<String>) -> Self {
@@ -74,6 +75,27 @@ impl Synthetic {
 
     pub(crate) fn gateway_timeout(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, 4, true, message)
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, 14, true, message)
+    }
+
+    /// Linkerd's answer to what it has no other for.
+    pub(crate) fn unexpected_error() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, 13, true, "unexpected error")
+    }
+
+    /// In place of a backend that does not exist.
+    pub(crate) fn failure(failure: &policy::outbound::Failure) -> Self {
+        let http = StatusCode::from_u16(failure.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(http, failure.grpc, false, failure.message.clone())
+    }
+
+    /// gRPC clients are told that there is nothing here.
+    pub(crate) fn redirect(status: StatusCode, location: &Uri) -> Self {
+        let location = HeaderValue::from_str(&location.to_string()).ok();
+        Self { location, ..Self::new(status, 5, false, "redirected") }
     }
 
     /// For timeouts that a route asks for: the connection stays.
@@ -99,6 +121,9 @@ impl Synthetic {
         } else {
             if self.close && shape.version == Version::HTTP_11 && !shape.upgraded_hop {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            if let Some(location) = &self.location {
+                headers.insert(LOCATION, location.clone());
             }
             *response.status_mut() = self.http;
         }

@@ -1,11 +1,13 @@
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
+use policy::outbound::{ServicePolicy, ServicePort};
 use tokio::sync::watch;
 
-use crate::{Identity, OutboundSettings};
+use crate::Identity;
 
 /// What a pod is, for identities, labels and policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,12 +55,20 @@ pub struct Target {
     pub port: u16,
     /// `HOST[:PORT]` as the application's configuration wrote it: what `Host` and `:authority` are restored to.
     pub authority: String,
-    /// Do not detect a protocol; balance connections.
-    pub opaque: bool,
-    /// Timeouts, retries and failure accrual.
-    pub settings: OutboundSettings,
     /// The ready endpoints, as they change. The last value stays in force when the sender is dropped.
     pub endpoints: watch::Receiver<Arc<[Endpoint]>>,
+    /// What becomes of its requests, as it changes: protocol, routes, timeouts, retries, failure accrual. A change
+    /// is in force for the next request, also on connections that are open; the protocol for the next connection.
+    pub routes: watch::Receiver<Arc<ServicePolicy>>,
+    /// Finds the other Services that its routes lead to.
+    pub resolve: Arc<dyn Resolve>,
+}
+
+/// Finds the endpoints of Services.
+pub trait Resolve: fmt::Debug + Send + Sync {
+    /// The ready endpoints of a Service's port, as they change; none if there is no such Service. A port that the
+    /// Service does not declare is its pods' own port of that number, as in Linkerd's destination controller.
+    fn endpoints(&self, service: &ServicePort) -> Option<watch::Receiver<Arc<[Endpoint]>>>;
 }
 
 /// Everything a sidecar is started with.

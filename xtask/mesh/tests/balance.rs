@@ -93,7 +93,7 @@ async fn http1_requests_to_a_killed_process_go_elsewhere() {
 }
 
 #[tokio::test]
-async fn without_endpoints_requests_fail_after_three_seconds_then_at_once() {
+async fn without_endpoints_requests_fail_after_three_seconds_and_then_are_shed() {
     timely(async {
         let issuer = Issuer::generate().unwrap();
         let foo = Pod::start("foo", &issuer).await;
@@ -111,7 +111,11 @@ async fn without_endpoints_requests_fail_after_three_seconds_then_at_once() {
         assert_eq!(answer.header("l5d-proxy-connection"), Some("close"));
         let client = Client::connect(addr, Http::Two).await;
         let answer = client.call("/a/b").await.unwrap();
-        assert_eq!((answer.status, answer.grpc_status()), (200, Some("4")));
+        assert_eq!((answer.status, answer.grpc_status()), (200, Some("14")));
+        assert_eq!(
+            answer.header("grpc-message").unwrap(),
+            format!("logical service {addr}: route default.http: service unavailable")
+        );
         let baz = Pod::start("baz", &issuer).await;
         let _app = App::grpc(baz.app_addr(), "baz").await;
         set.send_replace([baz.endpoint()].into());

@@ -11,6 +11,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
 use mesh::{Endpoint, Issuer, OutboundSettings};
+use policy::inbound::ProxyProtocol;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -177,7 +178,8 @@ async fn opaque_bytes_pass_in_both_directions_whoever_speaks_first() {
             io.write_all(&line).await.unwrap();
         })
         .await;
-        let (addr, _set) = foo.target_as([bar.endpoint()], OutboundSettings::default(), true).await;
+        let (addr, _set) =
+            foo.target_as([bar.endpoint()], OutboundSettings::default(), ProxyProtocol::Opaque).await;
         for addr in [addr, bar.addr()] {
             let mut io = TcpStream::connect(addr).await.unwrap();
             let mut greeting = [0; 10];

@@ -6,6 +6,7 @@ mod common;
 use common::objects::{Policies, allow, method, path, server};
 use common::{App, Client, Http, Pod, opaque_pod, timely};
 use mesh::{Issuer, OutboundSettings};
+use policy::inbound::ProxyProtocol;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
 async fn pair(policies: &Policies) -> (Pod, Pod) {
@@ -77,7 +78,8 @@ async fn refused_grpc_is_status_7_or_5_and_a_meshed_client_is_told_why() {
 async fn a_refused_connection_is_closed() {
     timely(async {
         let (foo, bar) = pair(&Policies::of_pod(opaque_pod("bar"), &[server("opaque", "deny")])).await;
-        let (addr, _set) = foo.target_as([bar.endpoint()], OutboundSettings::default(), true).await;
+        let (addr, _set) =
+            foo.target_as([bar.endpoint()], OutboundSettings::default(), ProxyProtocol::Opaque).await;
         for addr in [addr, bar.addr()] {
             let mut io = TcpStream::connect(addr).await.unwrap();
             let mut bytes = Vec::new();

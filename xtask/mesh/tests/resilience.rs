@@ -11,10 +11,17 @@ use std::{
     time::Duration,
 };
 
-use common::{Answer, App, Client, Http, Pod, grpc, text, timely};
+use common::{
+    Answer, App, Client, Http, Pod, grpc,
+    services::{Services, policy, port, route},
+    text, timely,
+};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use mesh::{Issuer, OutboundSettings};
+use policy::outbound::ServicePolicy;
+use serde_json::json;
+use tokio::sync::watch;
 
 struct World {
     client: Client,
@@ -43,6 +50,15 @@ async fn world(
     annotations: &[(&str, &str)],
     answer: impl Fn(usize) -> (u16, Duration) + Send + Sync + 'static,
 ) -> World {
+    world_of(version, Arc::new(ServicePolicy::without_routes(port("server"), &settings(annotations))), answer)
+        .await
+}
+
+async fn world_of(
+    version: Http,
+    policy: Arc<ServicePolicy>,
+    answer: impl Fn(usize) -> (u16, Duration) + Send + Sync + 'static,
+) -> World {
     let issuer = Issuer::generate().unwrap();
     let (caller, server) = (Pod::start("foo", &issuer).await, Pod::start("baz", &issuer).await);
     let seen = Arc::new(AtomicUsize::new(0));
@@ -60,7 +76,8 @@ async fn world(
         }
     })
     .await;
-    let (addr, set) = caller.target([server.endpoint()], settings(annotations)).await;
+    let (set, endpoints) = watch::channel(Arc::from([server.endpoint()]));
+    let addr = caller.target_with(endpoints, watch::channel(policy).1, Services::default()).await;
     let client = Client::connect(addr, version).await;
     World { client, seen, _pods: Box::new((caller, server, app, set)) }
 }
@@ -100,10 +117,24 @@ async fn without_annotations_nothing_is_retried() {
 async fn grpc_is_retried_by_the_status_in_its_trailers() {
     timely(async {
         let annotations = [("retry.linkerd.io/grpc", "unavailable")];
-        let world = world(Http::Two, &annotations, |n| (if n == 0 { 14 } else { 0 }, Duration::ZERO)).await;
+        let route = route("GRPCRoute", &json!({}), &json!([{}]));
+        let policy = policy(&[], &annotations, &[route]);
+        let world = world_of(Http::Two, policy, |n| (if n == 0 { 14 } else { 0 }, Duration::ZERO)).await;
         let answer = world.client.call("/a/b").await.unwrap();
         assert_eq!((answer.grpc_status(), world.seen()), (Some("0"), 2));
         assert_eq!(answer.body, "answer");
+    })
+    .await;
+}
+
+/// Only `GRPCRoute`s look at gRPC conditions: the default route is an HTTP route.
+#[tokio::test]
+async fn without_a_grpc_route_grpc_is_not_retried() {
+    timely(async {
+        let annotations = [("retry.linkerd.io/grpc", "unavailable")];
+        let world = world(Http::Two, &annotations, |_| (14, Duration::ZERO)).await;
+        let answer = world.client.call("/a/b").await.unwrap();
+        assert_eq!((answer.grpc_status(), world.seen()), (Some("14"), 1));
     })
     .await;
 }

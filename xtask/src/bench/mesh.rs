@@ -11,13 +11,14 @@ use mesh::{Endpoint, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target, Wor
 use policy::cluster::ClusterInfo;
 use policy::inbound::Inbound;
 use policy::model;
+use policy::outbound::{ServicePolicy, ServicePort};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::figures::{Figure, Target as Bound};
 use crate::command::Checkout;
 use crate::error::Fault;
-use crate::runtime::local::{Block, Vip, cluster_address};
+use crate::runtime::local::{Block, ServiceTable, Vip, cluster_address};
 
 const PORT: u16 = 9090;
 
@@ -46,14 +47,16 @@ pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figur
     let (_plain, plain) = watch::channel(Arc::from([endpoint(direct, false)]));
     let vip = Vip::start(SocketAddr::from((service.ip(), PORT)), plain)?;
     let (_meshed, meshed) = watch::channel(Arc::from([endpoint(SocketAddr::from((pod.ip(), PORT)), true)]));
+    let port = ServicePort::new("default", "server", PORT);
+    let routes = ServicePolicy::without_routes(port, &OutboundSettings::default());
     let target = Target {
         service: "server".to_owned(),
         namespace: "default".to_owned(),
         port: PORT,
         authority: format!("server:{PORT}"),
-        opaque: false,
-        settings: OutboundSettings::default(),
         endpoints: meshed,
+        routes: watch::channel(Arc::new(routes)).1,
+        resolve: Arc::new(ServiceTable::default()),
     };
     let mut calling = spec("client", client_pod.ip(), client_app.ip());
     calling.inbound.clear();

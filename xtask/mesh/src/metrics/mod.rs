@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use policy::outbound::ServicePort;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -140,19 +141,19 @@ impl Metrics {
     }
 
     /// The gauges of a balancer: endpoints that are ready, and those that are not.
-    pub(crate) fn balancer(&self, service: &str, namespace: &str, port: u16) -> [Gauge; 2] {
+    pub(crate) fn balancer(&self, parent: &ServicePort, backend: &ServicePort) -> [Gauge; 2] {
         ["ready", "pending"].map(|state| {
             self.balancer_endpoints.get_or_create_owned(&vec![
                 ("parent_group", "core".to_owned()),
                 ("parent_kind", "Service".to_owned()),
-                ("parent_namespace", namespace.to_owned()),
-                ("parent_name", service.to_owned()),
-                ("parent_port", port.to_string()),
+                ("parent_namespace", parent.namespace.clone()),
+                ("parent_name", parent.name.clone()),
+                ("parent_port", parent.port.to_string()),
                 ("backend_group", "core".to_owned()),
                 ("backend_kind", "Service".to_owned()),
-                ("backend_namespace", namespace.to_owned()),
-                ("backend_name", service.to_owned()),
-                ("backend_port", port.to_string()),
+                ("backend_namespace", backend.namespace.clone()),
+                ("backend_name", backend.name.clone()),
+                ("backend_port", backend.port.to_string()),
                 ("endpoint_state", state.to_owned()),
             ])
         })

@@ -7,14 +7,16 @@ use std::{
     time::Duration,
 };
 
+use policy::outbound::ServicePort;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Endpoint, OutboundSettings,
+    Endpoint, FailureAccrual,
     context::Context,
     outbound::{
         endpoint::{EndpointState, Lease, Wire},
@@ -41,19 +43,23 @@ pub(crate) struct Balancer {
 #[derive(Default)]
 struct Changed(Notify);
 
-/// No endpoint became ready in time.
-#[derive(Debug)]
-pub(crate) struct FailFast;
+/// Why there is no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unready {
+    /// None became ready in time.
+    FailFast,
+    /// None had become ready for others in time, and still none is.
+    Shed,
+}
 
 impl Balancer {
     pub(crate) fn new(
         sidecar: &Context,
-        service: &str,
-        namespace: &str,
-        port: u16,
+        parent: &ServicePort,
+        service: &ServicePort,
         eager: bool,
     ) -> Arc<Self> {
-        let [ready, pending] = sidecar.metrics.balancer(service, namespace, port);
+        let [ready, pending] = sidecar.metrics.balancer(parent, service);
         Arc::new(Self {
             endpoints: RwLock::new(Arc::from([])),
             changed: Arc::default(),
@@ -64,31 +70,36 @@ impl Balancer {
         })
     }
 
-    /// Follows the set of endpoints. Never ends, but for the set's last value when its sender is dropped.
+    /// Follows the set of endpoints until it is stopped. Keeps to the set's last value when its sender is dropped.
     pub(crate) async fn follow(
         self: Arc<Self>,
         mut updates: watch::Receiver<Arc<[Endpoint]>>,
         sidecar: Arc<Context>,
-        authority: String,
-        service: String,
-        settings: OutboundSettings,
+        service: ServicePort,
+        accrual: Option<FailureAccrual>,
+        stop: CancellationToken,
     ) {
+        let make = |endpoint| {
+            let changed = self.changed.clone();
+            let changed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || changed.0.notify_waiters());
+            EndpointState::new(endpoint, sidecar.clone(), &service, accrual, changed)
+        };
         loop {
             let wanted = updates.borrow_and_update().clone();
-            self.update(&wanted, |endpoint| {
-                let changed = self.changed.clone();
-                let changed: Arc<dyn Fn() + Send + Sync> = Arc::new(move || changed.0.notify_waiters());
-                EndpointState::new(endpoint, sidecar.clone(), &authority, &service, &settings, changed)
-            });
+            self.update(&wanted, make);
             // The gauges follow the endpoints' own changes too.
             loop {
                 let changed = self.changed.0.notified();
                 self.count();
                 tokio::select! {
                     () = changed => {}
+                    () = stop.cancelled() => return self.update(&[], make),
                     update = updates.changed() => match update {
                         Ok(()) => break,
-                        Err(_closed) => std::future::pending().await,
+                        Err(_closed) => {
+                            stop.cancelled().await;
+                            return self.update(&[], make);
+                        }
                     },
                 }
             }
@@ -164,7 +175,7 @@ impl Balancer {
         unmeshed: Wire,
         tried: &[Arc<EndpointState>],
         deadline: Option<Instant>,
-    ) -> Result<Lease, FailFast> {
+    ) -> Result<Lease, Unready> {
         if let Some(lease) = self.try_pick(unmeshed, tried) {
             if self.failfast.load(Ordering::Relaxed) {
                 self.failfast.store(false, Ordering::Relaxed);
@@ -180,29 +191,54 @@ impl Balancer {
         unmeshed: Wire,
         tried: &[Arc<EndpointState>],
         deadline: Option<Instant>,
-    ) -> Result<Lease, FailFast> {
+    ) -> Result<Lease, Unready> {
         let limit = Instant::now() + FAILFAST;
+        let shed = self.failfast.load(Ordering::Relaxed);
         loop {
             let mut changed = std::pin::pin!(self.changed.0.notified());
             changed.as_mut().enable();
-            for endpoint in self.snapshot().iter() {
-                if wire_of(endpoint, unmeshed) == Wire::H2 {
-                    endpoint.drive();
-                }
-            }
+            self.drive(unmeshed);
             if let Some(lease) = self.try_pick(unmeshed, tried) {
                 self.failfast.store(false, Ordering::Relaxed);
                 return Ok(lease);
             }
             if self.failfast.load(Ordering::Relaxed) {
-                return Err(FailFast);
+                return Err(if shed { Unready::Shed } else { Unready::FailFast });
             }
             if tokio::time::timeout_at(deadline.unwrap_or(limit).min(limit), changed).await.is_err() {
                 // Somebody else's shorter patience is no state of the Service.
                 if deadline.is_none_or(|deadline| deadline >= limit) {
                     self.failfast.store(true, Ordering::Relaxed);
+                    // Who waits as well waits no longer.
+                    self.changed.0.notify_waiters();
                 }
-                return Err(FailFast);
+                return Err(Unready::FailFast);
+            }
+        }
+    }
+
+    /// Whether a request may come: none has waited in vain, or an endpoint has become ready since.
+    pub(crate) fn is_open(&self, unmeshed: Wire) -> bool {
+        if !self.failfast.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.drive(unmeshed);
+        let ready = self.snapshot().iter().any(|endpoint| endpoint.is_ready(wire_of(endpoint, unmeshed)));
+        if ready {
+            self.failfast.store(false, Ordering::Relaxed);
+        }
+        ready
+    }
+
+    /// Whether there are endpoints besides these, ready or not.
+    pub(crate) fn has_others(&self, tried: &[Arc<EndpointState>]) -> bool {
+        self.snapshot().iter().any(|endpoint| !tried.iter().any(|tried| Arc::ptr_eq(tried, endpoint)))
+    }
+
+    fn drive(&self, unmeshed: Wire) {
+        for endpoint in self.snapshot().iter() {
+            if wire_of(endpoint, unmeshed) == Wire::H2 {
+                endpoint.drive();
             }
         }
     }

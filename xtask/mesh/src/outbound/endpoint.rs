@@ -13,17 +13,18 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
+use policy::outbound::ServicePort;
 use rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
 use tower::load::{Load, PeakEwma, completion::TrackCompletion, peak_ewma};
 
 use crate::{
-    Endpoint, OutboundSettings,
+    Endpoint, FailureAccrual,
     body::{BoxError, RequestBody},
     conn::{CONNECT_TIMEOUT, Conn, Prefixed, connect, within},
     context::Context as Sidecar,
     metrics::{HttpMetrics, Outcome, TransportMetrics, endpoint_labels},
-    outbound::{accrual::Breaker, h1::Connector, h2, random},
+    outbound::{DNS_DOMAIN, accrual::Breaker, h1::Connector, h2, random},
     tls::{ALPN_H2, server_name},
 };
 
@@ -104,15 +105,15 @@ impl EndpointState {
     pub(crate) fn new(
         info: Endpoint,
         sidecar: Arc<Sidecar>,
-        authority: &str,
-        service: &str,
-        settings: &OutboundSettings,
+        service: &ServicePort,
+        accrual: Option<FailureAccrual>,
         changed: Arc<dyn Fn() + Send + Sync>,
     ) -> Arc<Self> {
-        let http = sidecar.metrics.http(endpoint_labels(authority, service, &info, false), None);
-        let transport = sidecar.metrics.transport(&endpoint_labels(authority, service, &info, true));
+        let authority = service.authority(DNS_DOMAIN);
+        let http = sidecar.metrics.http(endpoint_labels(&authority, &service.name, &info, false), None);
+        let transport = sidecar.metrics.transport(&endpoint_labels(&authority, &service.name, &info, true));
         let connector = Connector::new(info.addr, Some(sidecar.pod_ip), transport.clone());
-        let breaker = settings.failure_accrual.map(|config| {
+        let breaker = accrual.map(|config| {
             let changed = changed.clone();
             Breaker::new(config, move || changed())
         });

@@ -9,32 +9,30 @@ use http::{HeaderValue, Request, Response, Uri, Version, header::HOST, request::
 use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
 
 use crate::{
-    Direction, Protocol, Record, Retry, Timeouts,
+    Direction, Protocol, Record,
     body::{BoxError, RequestBody, ResponseBody},
     conn::Conn,
     inbound::server,
     metrics::Outcome,
     outbound::{
         Outbound, TimedOut,
+        backend::Backend,
         balance::wire_of,
         endpoint::{EndpointState, Lease, Wire},
+        exchange::wire,
         h2::{self, SendError},
-        random,
-        rescue::Failure,
+        rescue::{Failed, Failure},
         rewrite::{Answer, answer, strip_hop, to_h2},
+        route::Current,
         upgrade,
     },
-    record::{Draft, Tracker, grpc_status},
-    respond::{Shape, Synthetic},
+    record::{Draft, Tracker},
+    respond::Shape,
     tls::ALPN_HTTP1,
 };
 
 /// How long a gRPC request whose server is not there is tried (Linkerd's inbound fail-fast).
 const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
-/// Linkerd's pauses between retries: 25 ms doubling to 250 ms, and as much again at random.
-const RETRY_BACKOFF: Duration = Duration::from_millis(25);
-const MAX_RETRY_BACKOFF: Duration = Duration::from_millis(250);
-
 impl Outbound {
     pub(crate) async fn serve(self: Arc<Self>, conn: Conn, protocol: Protocol) {
         let outbound = self.clone();
@@ -49,8 +47,10 @@ impl Outbound {
         let start = Instant::now();
         let shape = Shape::of(&request, false);
         let draft = self.sidecar.records.draft(|| self.record(&request, shape));
+        let current = self.routing.current();
         if shape.version != Version::HTTP_2 && upgrade::wants_upgrade(request.headers()) {
-            return Ok(Box::pin(self.upgrade(request, shape)).await);
+            let result = Box::pin(self.upgrade(&current, request, shape)).await;
+            return result.or_else(|failed| self.rescue(failed, shape, draft, start));
         }
         let (mut head, body) = {
             request.extensions_mut().clear();
@@ -58,124 +58,51 @@ impl Outbound {
         };
         self.restore_authority(&mut head);
         let body = RequestBody::gather(body).await?;
-        let timeouts = self.settings.timeouts;
-        let deadline = timeouts.request.map(|limit| tokio::time::Instant::now() + limit);
         // What only some Services ask for is boxed: each request's task is as large as its largest path.
-        let result = if self.retry(shape).is_none() && timeouts == Timeouts::default() {
-            self.send(head, body, shape, start).await
+        let result = if current.is_plain() {
+            let sent = self.send(&current.own, head, body, shape, start).await;
+            sent.map_err(|failure| Failed { route: None, failure })
         } else {
-            let exchange = Box::pin(self.exchange(head, body, shape, start));
-            match (deadline, timeouts.request) {
-                (Some(deadline), Some(limit)) => tokio::time::timeout_at(deadline, exchange)
-                    .await
-                    .unwrap_or(Err(Failure::TimedOut(TimedOut::Request(limit)))),
-                _ => exchange.await,
-            }
+            Box::pin(self.route(&current, head, body, shape, start)).await
         };
         match result {
             Ok((mut response, mut tracker)) => {
                 tracker.draft = draft.map(|draft| tracker.describe(draft));
-                self.limit(&mut response, deadline);
                 response.body_mut().track(tracker);
                 Ok(response)
             }
-            Err(failure) => self.rescue(failure, shape, draft, start),
+            Err(failed) => self.rescue(failed, shape, draft, start),
         }
-    }
-
-    fn retry(&self, shape: Shape) -> Option<&Retry> {
-        let (grpc, http) = (&self.settings.grpc_retry, &self.settings.http_retry);
-        if shape.grpc { grpc.as_ref().or(http.as_ref()) } else { http.as_ref() }
-    }
-
-    /// Sends the request, and again as the Service's retries ask for.
-    async fn exchange(
-        &self,
-        head: Parts,
-        body: RequestBody,
-        shape: Shape,
-        start: Instant,
-    ) -> Result<Answer, Failure> {
-        let Some(retry) = self.retry(shape) else {
-            return self.attempt(head, body, shape, start, None).await;
-        };
-        let mut body = body;
-        let mut backoff = RETRY_BACKOFF;
-        for _ in 0..retry.limit {
-            let Some(handle) = body.handle() else { break };
-            let result = self.attempt(head.clone(), body, shape, start, retry.timeout).await;
-            let again = match result {
-                Ok((mut response, tracker)) => {
-                    let grpc_status = match tracker.grpc_status {
-                        None if shape.grpc => response.body_mut().peek_trailers().await.and_then(grpc_status),
-                        known => known,
-                    };
-                    if !retry.wants(response.status().as_u16(), grpc_status) {
-                        return Ok((response, tracker));
-                    }
-                    match handle.again() {
-                        None => return Ok((response, tracker)),
-                        Some(again) => {
-                            Tracker { grpc_status, ..tracker }.complete();
-                            again
-                        }
-                    }
-                }
-                Err(failure @ (Failure::FailFast | Failure::TimedOut(TimedOut::Headers(_)))) => {
-                    handle.again().ok_or(failure)?
-                }
-                Err(failure) => return Err(failure),
-            };
-            body = again;
-            tokio::time::sleep(backoff.mul_f64(1.0 + random::fraction())).await;
-            backoff = (backoff * 2).min(MAX_RETRY_BACKOFF);
-        }
-        self.attempt(head, body, shape, start, None).await
     }
 
     /// Sends the request once as far as any server can know: it goes to another endpoint while it is sure that
     /// it was not processed.
-    async fn attempt(
+    pub(crate) async fn send(
         &self,
-        head: Parts,
-        body: RequestBody,
-        shape: Shape,
-        start: Instant,
-        headers_limit: Option<Duration>,
-    ) -> Result<Answer, Failure> {
-        let response_limit = self.settings.timeouts.response.map(TimedOut::Response);
-        let headers_limit = headers_limit.map(TimedOut::Headers);
-        let limit = match (response_limit, headers_limit) {
-            (Some(response), Some(headers)) if response.limit() < headers.limit() => Some(response),
-            (response, headers) => headers.or(response),
-        };
-        let send = self.send(head, body, shape, start);
-        match limit {
-            None => send.await,
-            Some(limit) => {
-                tokio::time::timeout(limit.limit(), send).await.unwrap_or(Err(Failure::TimedOut(limit)))
-            }
-        }
-    }
-
-    async fn send(
-        &self,
+        backend: &Arc<Backend>,
         head: Parts,
         mut body: RequestBody,
         shape: Shape,
         start: Instant,
     ) -> Result<Answer, Failure> {
-        let wire = if shape.version == Version::HTTP_2 { Wire::H2 } else { Wire::H1 };
+        let wire = wire(shape);
         let mut tried: Vec<Arc<EndpointState>> = Vec::new();
         let mut patience = None;
         loop {
-            let lease = match self.balancer.try_pick(wire, &tried) {
+            let lease = match backend.balancer.try_pick(wire, &tried) {
                 Some(lease) => lease,
-                // Everyone was tried and nobody listens: HTTP says so, gRPC waits as its server's proxy would.
-                None if patience.is_some() && !shape.grpc => return Err(Failure::Refused),
+                // One that is still being connected to may listen where others do not.
+                None if patience.is_some() && !shape.grpc => {
+                    let others = backend.balancer.has_others(&tried);
+                    let picked =
+                        if others { backend.balancer.pick(wire, &tried, patience).await.ok() } else { None };
+                    // Everyone was tried and nobody listens: HTTP says so, gRPC waits as its server's proxy would.
+                    picked.ok_or_else(|| Failure::Refused(backend.clone()))?
+                }
                 None => {
                     tried.clear();
-                    self.balancer.pick(wire, &tried, patience).await.map_err(|_| Failure::FailFast)?
+                    let picked = backend.balancer.pick(wire, &tried, patience).await;
+                    picked.map_err(|unready| Failure::unready(unready, backend))?
                 }
             };
             let handle = body.handle();
@@ -206,23 +133,32 @@ impl Outbound {
                     let outcome = Outcome { status: None, grpc_status: None, error: "unexpected" };
                     metrics.response(outcome, start.elapsed());
                     lease.end(outcome);
-                    return Err(Failure::Broken(error));
+                    return Err(Failure::Broken(backend.clone(), error));
                 }
             };
             tracing::debug!(addr = %lease.endpoint.info.addr, refused);
             lease.endpoint.suspend();
             tried.push(lease.endpoint.clone());
             patience.get_or_insert_with(|| tokio::time::Instant::now() + REFUSED_PATIENCE);
-            body = handle.and_then(|handle| handle.again()).ok_or(Failure::Refused)?;
+            let again = handle.and_then(|handle| handle.again());
+            body = again.ok_or_else(|| Failure::Refused(backend.clone()))?;
         }
     }
 
     /// Sends a request for an upgrade over a connection of its own.
-    async fn upgrade(&self, mut request: Request<Incoming>, shape: Shape) -> Response<ResponseBody> {
+    async fn upgrade(
+        &self,
+        current: &Current,
+        mut request: Request<Incoming>,
+        shape: Shape,
+    ) -> Result<Response<ResponseBody>, Failed> {
         let client: OnUpgrade = hyper::upgrade::on(&mut request);
         let (mut head, body) = request.into_parts();
         head.extensions.clear();
         self.restore_authority(&mut head);
+        let routed = current.route(&head, shape)?;
+        let failed = |failure| Failed::on(routed.matched.route, failure);
+        let (backend, edits) = routed.choose(&mut head, shape, Wire::Own).map_err(failed)?;
         if let Some(authority) = head.uri.authority()
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
         {
@@ -232,17 +168,15 @@ impl Outbound {
         head.version = Version::HTTP_11;
         let mut tried = Vec::new();
         let (conn, lease) = loop {
-            let Ok(lease) = self.balancer.pick(Wire::Own, &tried, None).await else {
-                return self.synthetic(&Failure::FailFast).response(shape, true);
-            };
+            let picked = backend.balancer.pick(Wire::Own, &tried, None).await;
+            let lease = picked.map_err(|unready| failed(Failure::unready(unready, backend)))?;
             match lease.endpoint.connect(ALPN_HTTP1).await {
                 Ok(conn) => break (conn, lease),
                 Err(error) => {
                     lease.endpoint.suspend();
                     tried.push(lease.endpoint.clone());
-                    if self.balancer.try_pick(Wire::Own, &tried).is_none() {
-                        let message = format!("{}{}", self.logical, upgrade::no_connection(&error));
-                        return Synthetic::bad_gateway(message).response(shape, true);
+                    if backend.balancer.try_pick(Wire::Own, &tried).is_none() {
+                        return Err(failed(Failure::Unconnected(upgrade::no_connection(&error))));
                     }
                 }
             }
@@ -254,10 +188,11 @@ impl Outbound {
                 let metrics = lease.endpoint.http.clone();
                 metrics.request();
                 let (mut response, tracker) = answer(response, lease, metrics, shape, start);
+                edits.apply(response.headers_mut());
                 response.body_mut().track(tracker);
-                response
+                Ok(response)
             }
-            Err(error) => self.synthetic(&Failure::Broken(error)).response(shape, true),
+            Err(error) => Err(failed(Failure::Broken(backend.clone(), error))),
         }
     }
 
@@ -280,7 +215,7 @@ impl Outbound {
 }
 
 impl TimedOut {
-    fn limit(self) -> Duration {
+    pub(crate) fn limit(self) -> Duration {
         match self {
             Self::Headers(limit) | Self::Response(limit) | Self::Request(limit) | Self::Idle(limit) => limit,
         }

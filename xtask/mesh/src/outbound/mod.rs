@@ -4,19 +4,23 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ::http::uri::Authority;
 use bytes::Bytes;
+use policy::{inbound::ProxyProtocol, outbound::ServicePort};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
-    MeshError, OutboundSettings, Protocol, Target,
+    MeshError, Protocol, Target,
     conn::{self, Conn},
     context::Context,
     detect::{DETECT_TIMEOUT, detect_protocol},
     metrics::{TransportMetrics, app_labels},
+    outbound::{backend::Backends, route::Routing},
 };
 
 mod accrual;
+mod backend;
 mod balance;
 mod endpoint;
+mod exchange;
 pub(crate) mod h1;
 pub(crate) mod h2;
 mod http;
@@ -24,6 +28,7 @@ pub(crate) mod opaque;
 mod random;
 mod rescue;
 mod rewrite;
+mod route;
 pub(crate) mod upgrade;
 
 pub(crate) use endpoint::Lease;
@@ -46,7 +51,10 @@ pub enum TimedOut {
     Idle(Duration),
 }
 
-/// A listener for one Service port, and its balancer.
+/// What the names of Services end with.
+pub(crate) const DNS_DOMAIN: &str = "cluster.local";
+
+/// A listener for one Service port, and where its requests go.
 pub(crate) struct Outbound {
     sidecar: Arc<Context>,
     addr: SocketAddr,
@@ -55,19 +63,14 @@ pub(crate) struct Outbound {
     authority: Authority,
     /// `SERVICE.NAMESPACE.svc.cluster.local:PORT`
     name: Arc<str>,
-    /// What comes before the reason in `l5d-proxy-error`, as in Linkerd's.
-    logical: String,
-    backend: String,
-    settings: OutboundSettings,
-    opaque: bool,
-    balancer: Arc<balance::Balancer>,
+    routing: Routing,
     accepted: Arc<TransportMetrics>,
 }
 
 impl Outbound {
     /// Listens and serves until the sidecar's outbound side is drained.
     pub(crate) fn start(target: Target, sidecar: &Arc<Context>) -> Result<Arc<Self>, MeshError> {
-        let Target { service, namespace, port, authority, opaque, settings, endpoints } = target;
+        let Target { service, namespace, port, authority, endpoints, routes, resolve } = target;
         let authority = authority.parse::<Authority>().map_err(|_| MeshError::Authority {
             service: service.clone(),
             namespace: namespace.clone(),
@@ -77,24 +80,19 @@ impl Outbound {
         let failed = |source| MeshError::Listen { addr: any, source };
         let listener = conn::listen(any).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        let name: Arc<str> = format!("{service}.{namespace}.svc.cluster.local:{port}").into();
-        let balancer = balance::Balancer::new(sidecar, &service, &namespace, port, !opaque);
-        let backend = format!("Service.{namespace}.{service}:{port}");
+        let service = ServicePort::new(namespace, service, port);
+        let name = service.authority(DNS_DOMAIN).into();
+        let eager = !is_opaque(routes.borrow().protocol);
+        let backends = Backends::new(sidecar.clone(), service, resolve, eager);
         let outbound = Arc::new(Self {
             addr,
             listener: addr.to_string(),
             authority,
-            logical: format!("logical service {addr}: route default.http: "),
-            backend,
             accepted: sidecar.metrics.transport(&app_labels(addr)),
-            settings: settings.clone(),
-            opaque,
-            balancer: balancer.clone(),
+            routing: Routing::new(routes, endpoints, backends),
             sidecar: sidecar.clone(),
-            name: name.clone(),
+            name,
         });
-        let follow = balancer.follow(endpoints, sidecar.clone(), name.to_string(), service, settings);
-        sidecar.outbound.listen(follow);
         sidecar.outbound.listen(outbound.clone().accept(listener));
         Ok(outbound)
     }
@@ -111,18 +109,26 @@ impl Outbound {
     }
 
     async fn connection(self: Arc<Self>, mut io: TcpStream, peer: SocketAddr) {
-        let (protocol, prefix) = if self.opaque || self.balancer.is_opaque() {
-            (Protocol::Opaque, Bytes::new())
-        } else {
-            match detect_protocol(&mut io, DETECT_TIMEOUT).await {
+        let current = self.routing.current();
+        let (protocol, prefix) = match current.policy.protocol {
+            _ if current.own.balancer.is_opaque() => (Protocol::Opaque, Bytes::new()),
+            protocol if is_opaque(protocol) => (Protocol::Opaque, Bytes::new()),
+            // What the Service's port is said to be is not looked into, as in Linkerd's.
+            ProxyProtocol::Http1 => (Protocol::Http1, Bytes::new()),
+            ProxyProtocol::Http2 | ProxyProtocol::Grpc => (Protocol::Http2, Bytes::new()),
+            _ => match detect_protocol(&mut io, DETECT_TIMEOUT).await {
                 Ok(detected) => detected,
                 Err(error) => return tracing::debug!(%peer, %error, "connection lost"),
-            }
+            },
         };
         let conn = Conn::plain(prefix, io).counted(self.accepted.clone());
         match protocol {
-            Protocol::Opaque => self.forward(conn).await,
+            Protocol::Opaque => self.forward(current, conn).await,
             protocol => self.serve(conn, protocol).await,
         }
     }
+}
+
+fn is_opaque(protocol: ProxyProtocol) -> bool {
+    matches!(protocol, ProxyProtocol::Opaque | ProxyProtocol::Tls)
 }

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
+use policy::outbound::Broken;
 use tokio::io::copy_bidirectional_with_sizes;
 
 use crate::{
     conn::Conn,
     metrics::Outcome,
-    outbound::{Outbound, endpoint::Wire},
+    outbound::{Outbound, endpoint::Wire, route::Current},
     tls::ALPN_OPAQUE,
 };
 
@@ -13,11 +14,16 @@ const BUFFER: usize = 32 * 1024;
 
 impl Outbound {
     /// Passes a connection's bytes to one endpoint: the less loaded of two, or another if it cannot be reached.
-    pub(crate) async fn forward(self: Arc<Self>, mut conn: Conn) {
+    /// Routes are for HTTP: it goes to the Service itself.
+    pub(crate) async fn forward(self: Arc<Self>, current: Arc<Current>, mut conn: Conn) {
+        if let Some(Broken::Unreadable(reason)) = &current.policy.broken {
+            return tracing::info!(reason, "a connection is closed");
+        }
+        let backend = &current.own;
         let mut tried = Vec::new();
         let (mut upstream, lease) = loop {
-            let Ok(lease) = self.balancer.pick(Wire::Own, &tried, None).await else {
-                return tracing::info!(backend = %self.backend, "no endpoint for a connection");
+            let Ok(lease) = backend.balancer.pick(Wire::Own, &tried, None).await else {
+                return tracing::info!(%backend, "no endpoint for a connection");
             };
             match lease.endpoint.connect(ALPN_OPAQUE).await {
                 Ok(upstream) => break (upstream, lease),

@@ -8,8 +8,12 @@ thread_local! {
 
 /// A random number below `bound`, which must not be 0.
 pub(crate) fn below(bound: usize) -> usize {
-    let random = RNG.with_borrow_mut(|rng| rng.next_range(0..bound as u64));
-    usize::try_from(random).unwrap_or_default()
+    usize::try_from(below_u64(bound as u64)).unwrap_or_default()
+}
+
+/// A random number below `bound`, which must not be 0.
+pub(crate) fn below_u64(bound: u64) -> u64 {
+    RNG.with_borrow_mut(|rng| rng.next_range(0..bound))
 }
 
 /// A random number from 0 to 1.

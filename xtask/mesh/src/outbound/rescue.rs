@@ -1,22 +1,59 @@
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use http::{Response, Version};
+use policy::outbound::RouteRef;
 
 use crate::{
-    body::{BoxError, Limits, ResponseBody},
+    body::{BoxError, ResponseBody},
     metrics::Outcome,
-    outbound::{Outbound, TimedOut},
+    outbound::{Outbound, TimedOut, backend::Backend, balance::Unready},
     record::{Draft, grpc_status},
     respond::{Shape, Synthetic},
 };
 
 /// Why a request got no answer from an endpoint.
 pub(crate) enum Failure {
-    FailFast,
+    /// No endpoint became ready in time.
+    FailFast(Arc<Backend>),
+    /// That has happened to others before, to each backend.
+    Shed,
     /// The only servers there are do not listen.
-    Refused,
+    Refused(Arc<Backend>),
     TimedOut(TimedOut),
-    Broken(BoxError),
+    Broken(Arc<Backend>, BoxError),
+    /// No connection for an upgrade.
+    Unconnected(String),
+    /// No rule takes it.
+    NoRoute,
+    /// What the route has it answered with.
+    Answered(Box<Synthetic>),
+    /// The connection is closed without an answer.
+    Closed(String),
+}
+
+/// Why a request got no answer, and on which route. None: the default one.
+pub(crate) struct Failed {
+    pub route: Option<Box<RouteRef>>,
+    pub failure: Failure,
+}
+
+impl Failed {
+    pub(crate) fn on(route: &RouteRef, failure: Failure) -> Self {
+        Self { route: Some(Box::new(route.clone())), failure }
+    }
+}
+
+impl Failure {
+    pub(crate) fn answered(answer: Synthetic) -> Self {
+        Self::Answered(Box::new(answer))
+    }
+
+    pub(crate) fn unready(unready: Unready, backend: &Arc<Backend>) -> Self {
+        match unready {
+            Unready::FailFast => Self::FailFast(backend.clone()),
+            Unready::Shed => Self::Shed,
+        }
+    }
 }
 
 impl Outbound {
@@ -24,64 +61,56 @@ impl Outbound {
     /// one for an HTTP/2 client.
     pub(crate) fn rescue(
         &self,
-        failure: Failure,
+        failed: Failed,
         shape: Shape,
         draft: Option<Box<Draft>>,
         start: Instant,
     ) -> Result<Response<ResponseBody>, BoxError> {
-        if shape.version == Version::HTTP_2
-            && let Failure::Broken(error) = failure
-        {
-            if let Some(draft) = draft {
-                let outcome = Outcome { status: None, grpc_status: None, error: "unexpected" };
-                draft.publish(outcome, start.elapsed());
+        let broken: BoxError = match failed.failure {
+            Failure::Broken(_, error) if shape.version == Version::HTTP_2 => error,
+            Failure::Closed(reason) => reason.into(),
+            failure => {
+                let response = self.synthetic(failed.route.as_deref(), failure).response(shape, true);
+                if let Some(draft) = draft {
+                    let status = Some(response.status().as_u16());
+                    let outcome = Outcome { status, grpc_status: grpc_status(response.headers()), error: "" };
+                    draft.publish(outcome, start.elapsed());
+                }
+                return Ok(response);
             }
-            return Err(error);
-        }
-        let response = self.synthetic(&failure).response(shape, true);
+        };
         if let Some(draft) = draft {
-            let status = Some(response.status().as_u16());
-            let outcome = Outcome { status, grpc_status: grpc_status(response.headers()), error: "" };
+            let outcome = Outcome { status: None, grpc_status: None, error: "unexpected" };
             draft.publish(outcome, start.elapsed());
         }
-        Ok(response)
+        Err(broken)
     }
 
-    pub(crate) fn synthetic(&self, failure: &Failure) -> Synthetic {
-        let Self { logical, backend, .. } = self;
+    /// Its message begins with the way to where it failed, as Linkerd's errors do.
+    fn synthetic(&self, route: Option<&RouteRef>, failure: Failure) -> Synthetic {
+        let service = format!("logical service {}", self.addr);
+        let route = || route.map_or_else(|| RouteRef::default_route().to_string(), ToString::to_string);
+        let at = || format!("{service}: route {}", route());
         match failure {
-            Failure::FailFast => Synthetic::gateway_timeout(format!(
-                "{logical}backend {backend}: {backend}: service in fail-fast"
+            Failure::FailFast(backend) => Synthetic::gateway_timeout(format!(
+                "{}: backend {backend}: {backend}: service in fail-fast",
+                at()
             )),
-            Failure::Refused => {
-                Synthetic::bad_gateway(format!("{logical}backend {backend}: connection refused"))
+            Failure::Shed => Synthetic::unavailable(format!("{}: service unavailable", at())),
+            Failure::Refused(backend) => {
+                Synthetic::bad_gateway(format!("{}: backend {backend}: connection refused", at()))
             }
             Failure::TimedOut(timed_out) => Synthetic::gateway_timeout_nonfatal(format!(
-                "{logical}timed out waiting for response headers: {timed_out}"
+                "{}: timed out waiting for response headers: {timed_out}",
+                at()
             )),
-            Failure::Broken(error) => Synthetic::bad_gateway(format!("{logical}backend {backend}: {error}")),
+            Failure::Broken(backend, error) => {
+                Synthetic::bad_gateway(format!("{}: backend {backend}: {error}", at()))
+            }
+            Failure::Unconnected(reason) => Synthetic::bad_gateway(format!("{}: {reason}", at())),
+            Failure::NoRoute => Synthetic::not_found(format!("{service}: no route")),
+            Failure::Answered(synthetic) => *synthetic,
+            Failure::Closed(reason) => Synthetic::bad_gateway(reason),
         }
-    }
-
-    /// Puts the limits that go on after the headers on the body.
-    pub(crate) fn limit(
-        &self,
-        response: &mut Response<ResponseBody>,
-        deadline: Option<tokio::time::Instant>,
-    ) {
-        let timeouts = self.settings.timeouts;
-        if timeouts == crate::Timeouts::default() {
-            return;
-        }
-        let now = tokio::time::Instant::now();
-        let ends = [
-            deadline.zip(timeouts.request.map(TimedOut::Request)),
-            timeouts.response.map(|limit| (now + limit, TimedOut::Response(limit))),
-        ];
-        let end = ends.into_iter().flatten().min_by_key(|(at, _)| *at);
-        response.body_mut().limit(Limits {
-            end: end.map(|(at, timed_out)| (Box::pin(tokio::time::sleep_until(at)), timed_out)),
-            idle: timeouts.idle.map(|limit| (Box::pin(tokio::time::sleep(limit)), limit)),
-        });
     }
 }

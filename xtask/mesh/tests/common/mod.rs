@@ -9,6 +9,7 @@
 
 pub mod load;
 pub mod objects;
+pub mod services;
 
 use std::{
     convert::Infallible,
@@ -28,7 +29,13 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Incoming, client::conn::http1, client::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh::{Endpoint, Identity, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target, Workload};
-use policy::{cluster::ClusterInfo, inbound::Inbound, model};
+use policy::{
+    cluster::ClusterInfo,
+    inbound::{Inbound, ProxyProtocol},
+    model,
+    outbound::ServicePolicy,
+};
+use services::Services;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -151,26 +158,39 @@ impl Pod {
         endpoints: impl IntoIterator<Item = Endpoint>,
         settings: OutboundSettings,
     ) -> (SocketAddr, watch::Sender<Arc<[Endpoint]>>) {
-        self.target_as(endpoints, settings, false).await
+        self.target_as(endpoints, settings, ProxyProtocol::Detect).await
     }
 
     pub async fn target_as(
         &self,
         endpoints: impl IntoIterator<Item = Endpoint>,
         settings: OutboundSettings,
-        opaque: bool,
+        protocol: ProxyProtocol,
     ) -> (SocketAddr, watch::Sender<Arc<[Endpoint]>>) {
+        let plain = ServicePolicy::without_routes(services::port("server"), &settings);
+        let routes = watch::channel(Arc::new(ServicePolicy { protocol, ..plain })).1;
         let (sender, receiver) = watch::channel(endpoints.into_iter().collect());
+        let addr = self.target_with(receiver, routes, Services::default()).await;
+        (addr, sender)
+    }
+
+    /// Has the pod call a Service by these routes.
+    pub async fn target_with(
+        &self,
+        endpoints: watch::Receiver<Arc<[Endpoint]>>,
+        routes: watch::Receiver<Arc<ServicePolicy>>,
+        services: Services,
+    ) -> SocketAddr {
         let target = Target {
             service: "server".to_owned(),
             namespace: "default".to_owned(),
             port: 80,
             authority: "server".to_owned(),
-            opaque,
-            settings,
-            endpoints: receiver,
+            endpoints,
+            routes,
+            resolve: Arc::new(services),
         };
-        (self.sidecar.add_target(target).await.expect("a listener"), sender)
+        self.sidecar.add_target(target).await.expect("a listener")
     }
 }
 
@@ -238,6 +258,7 @@ impl App {
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((io, _)) = listener.accept().await {
+                io.set_nodelay(true).unwrap();
                 connections.spawn(token.clone().run_until_cancelled_owned(serve(io)));
             }
         });
@@ -315,7 +336,9 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(addr: SocketAddr, version: Http) -> Self {
-        let io = TokioIo::new(TcpStream::connect(addr).await.expect("a listener"));
+        let io = TcpStream::connect(addr).await.expect("a listener");
+        io.set_nodelay(true).unwrap();
+        let io = TokioIo::new(io);
         let (mut h1, mut h2) = (None, None);
         match version {
             Http::One => {

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use mesh::{SidecarSpec, Workload};
+use policy::outbound::ServicePort;
 
 use super::address::cluster_address;
 use super::call::{self, Reach};
@@ -48,7 +49,7 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
     let none_left = || Fault::environment("no loopback address is left for a client");
     let (pod, app) = (node.block.pod().ok_or_else(none_left)?, node.block.hidden().ok_or_else(none_left)?);
     let target = node
-        .target(&asked.service, namespace, number, authority.clone())
+        .target(namespace, ServicePort::new(namespace, &asked.service, number), authority.clone())
         .ok_or_else(|| Fault::failed(format!("Service {} is not served", asked.service)))?;
     let spec = SidecarSpec {
         workload: client(&account, &of, pod.ip()),

@@ -30,8 +30,6 @@ pub struct ServiceSpec {
     pub selector: BTreeMap<String, String>,
     /// By number.
     pub ports: BTreeMap<u16, ServicePort>,
-    /// What clients' sidecars read.
-    pub annotations: BTreeMap<String, String>,
 }
 
 /// One port of a Service.
@@ -75,6 +73,8 @@ struct Table {
 struct Service {
     spec: ServiceSpec,
     ports: BTreeMap<u16, watch::Sender<Arc<[Endpoint]>>>,
+    /// Ports that only routes lead to: the pods' own ports of that number.
+    undeclared: BTreeMap<u16, watch::Sender<Arc<[Endpoint]>>>,
     /// Endpoints that are no pods: by port.
     external: BTreeMap<u16, Vec<Endpoint>>,
 }
@@ -86,6 +86,7 @@ impl ServiceTable {
             let service = table.services.entry(name).or_insert_with(|| Service {
                 spec: spec.clone(),
                 ports: BTreeMap::new(),
+                undeclared: BTreeMap::new(),
                 external: BTreeMap::new(),
             });
             service.ports.retain(|port, sender| {
@@ -106,7 +107,10 @@ impl ServiceTable {
     /// Removes a Service: who watches it sees no endpoints.
     pub fn remove_service(&self, name: &ServiceName) {
         self.change(|table| {
-            for sender in table.services.remove(name).iter().flat_map(|service| service.ports.values()) {
+            let gone = table.services.remove(name);
+            let ports =
+                gone.iter().flat_map(|service| service.ports.values().chain(service.undeclared.values()));
+            for sender in ports {
                 sender.send_replace(Arc::new([]));
             }
         });
@@ -143,18 +147,12 @@ impl ServiceTable {
         service.ports.get(&port).map(watch::Sender::subscribe)
     }
 
-    /// A Service, as it is now.
-    pub fn service(&self, service: &str, namespace: &str) -> Option<ServiceSpec> {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.services.get(&(namespace.to_owned(), service.to_owned())).map(|service| service.spec.clone())
-    }
-
     fn change(&self, change: impl FnOnce(&mut Table)) {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut table);
         let Table { services, pods } = &*table;
         for ((namespace, _), service) in services {
-            for (number, sender) in &service.ports {
+            for (number, sender) in service.ports.iter().chain(&service.undeclared) {
                 let now = endpoints(service, namespace, *number, pods);
                 sender.send_if_modified(|before| {
                     let changed = **before != *now;
@@ -168,6 +166,24 @@ impl ServiceTable {
     }
 }
 
+impl mesh::Resolve for ServiceTable {
+    fn endpoints(&self, service: &policy::outbound::ServicePort) -> Option<Watch> {
+        let policy::outbound::ServicePort { namespace, name, port } = service;
+        if let Some(declared) = self.subscribe(name, namespace, *port) {
+            return Some(declared);
+        }
+        let mut watch = None;
+        self.change(|table| {
+            let key = (namespace.clone(), name.clone());
+            watch = table.services.get_mut(&key).map(|service| {
+                let sender = service.undeclared.entry(*port);
+                sender.or_insert_with(|| watch::Sender::new(Arc::new([]))).subscribe()
+            });
+        });
+        watch
+    }
+}
+
 fn endpoints(
     service: &Service,
     namespace: &str,
@@ -175,14 +191,15 @@ fn endpoints(
     pods: &BTreeMap<(String, String), ReadyPod>,
 ) -> Arc<[Endpoint]> {
     let spec = &service.spec;
-    let Some(port) = spec.ports.get(&number) else { return Arc::new([]) };
+    let undeclared = TargetPort::Number(number);
+    let target = spec.ports.get(&number).map_or(&undeclared, |port| &port.target);
     let selected = pods.values().filter(|pod| {
         !spec.selector.is_empty()
             && pod.workload.namespace == namespace
             && spec.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
     });
     let behind = selected.filter_map(|pod| {
-        let target = match &port.target {
+        let target = match target {
             TargetPort::Number(number) => *number,
             // A pod without such a port is no endpoint of this one, as in Kubernetes.
             TargetPort::Name(name) => *pod.named_ports.get(name)?,
@@ -199,6 +216,8 @@ fn endpoints(
 
 #[cfg(test)]
 pub mod tests {
+    use mesh::Resolve as _;
+
     use super::*;
 
     pub fn workload(pod: &str) -> Arc<Workload> {
@@ -226,7 +245,6 @@ pub mod tests {
         ServiceSpec {
             selector: BTreeMap::from([("app".into(), "baz".into())]),
             ports: BTreeMap::from([(80, ServicePort { name: "http".into(), target })]),
-            annotations: BTreeMap::new(),
         }
     }
 
@@ -262,6 +280,20 @@ pub mod tests {
         assert_eq!(addresses(&watch), ["127.0.0.1:9"]);
         table.remove_service(&baz());
         assert_eq!(addresses(&watch), [""; 0]);
+    }
+
+    #[test]
+    fn a_port_that_a_service_does_not_declare_is_its_pods_own() {
+        let table = ServiceTable::default();
+        let find = |name: &str| table.endpoints(&policy::outbound::ServicePort::new("default", name, 8080));
+        assert!(find("baz").is_none());
+        table.set_service(baz(), service(TargetPort::Number(9)));
+        table.set_pod(ready_pod("a", Ipv4Addr::LOCALHOST));
+        let watch = find("baz").unwrap();
+        assert_eq!(addresses(&watch), ["127.0.0.1:8080"]);
+        table.remove_pod(&workload("a"));
+        assert_eq!(addresses(&watch), [""; 0]);
+        assert!(table.subscribe("baz", "default", 8080).is_none(), "others do not find it");
     }
 
     #[test]

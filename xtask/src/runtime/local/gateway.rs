@@ -49,7 +49,7 @@ pub fn service_name() -> ServiceName {
 /// The ingress's Service: its endpoint is no pod, so it selects none.
 pub fn service_spec() -> ServiceSpec {
     let port = ServicePort { name: "http".to_owned(), target: TargetPort::Number(PORT) };
-    ServiceSpec { selector: [].into(), ports: [(PORT, port)].into(), annotations: [].into() }
+    ServiceSpec { selector: [].into(), ports: [(PORT, port)].into() }
 }
 
 impl Gateway {
@@ -168,7 +168,8 @@ impl Backends {
                 }
             };
             let authority = format!("{service}.{namespace}.svc.cluster.local:{port}");
-            let Some(target) = node.target(service, namespace, port, authority) else { continue };
+            let called = policy::outbound::ServicePort::new(namespace, service, port);
+            let Some(target) = node.target(NAMESPACE, called, authority) else { continue };
             let endpoints = target.endpoints.clone();
             let through = match sidecar {
                 Some(injected) => Some(injected.sidecar.add_target(target).await?),

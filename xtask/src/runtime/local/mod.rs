@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mesh::{Issuer, OutboundSettings};
 
 use self::controller::{Controller, Wanted};
-use self::endpoints::{ServiceName, ServicePort, ServiceSpec, ServiceTable, TargetPort};
+use self::endpoints::{ServiceName, ServicePort, ServiceSpec, TargetPort};
 use self::gateway::Gateway;
 use self::log_file::LogBook;
 use self::node::Node;
@@ -54,6 +54,7 @@ mod template;
 mod vip;
 
 pub use address::{Block, cluster_address};
+pub use endpoints::ServiceTable;
 pub use vip::Vip;
 
 /// How long requests may take to end when everything is taken down.
@@ -354,7 +355,6 @@ fn spec_of(service: &Service) -> ServiceSpec {
     ServiceSpec {
         selector: spec.and_then(|spec| spec.selector.clone()).unwrap_or_default(),
         ports: ports(service).iter().filter_map(port).collect(),
-        annotations: service.metadata.annotations.clone().unwrap_or_default(),
     }
 }
 

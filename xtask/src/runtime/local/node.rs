@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use mesh::{Issuer, MeshError, OutboundSettings, Sidecar, SidecarSpec, Target};
+use mesh::{Issuer, MeshError, Sidecar, SidecarSpec, Target};
+use policy::outbound::ServicePort;
 
 use super::address::{Block, cluster_address};
 use super::endpoints::ServiceTable;
@@ -87,25 +88,25 @@ impl Node {
         Sidecar::start(spec, &self.issuer, self.policies.inbound(template.workload())).await
     }
 
-    fn target_of(&self, value: &str, namespace: &str) -> Option<Target> {
+    fn target_of(&self, value: &str, client_namespace: &str) -> Option<Target> {
         let named = Reference::parse(value).ok()??;
-        let namespace = named.namespace.clone().unwrap_or_else(|| namespace.to_owned());
-        self.target(&named.service, &namespace, named.port_or_default()?, named.authority)
+        let port = named.port_or_default()?;
+        let namespace = named.namespace.as_deref().unwrap_or(client_namespace);
+        let service = ServicePort::new(namespace, named.service, port);
+        self.target(client_namespace, service, named.authority)
     }
 
-    /// A Service's port as sidecars call it; none when there is no such port.
-    pub fn target(&self, service: &str, namespace: &str, port: u16, authority: String) -> Option<Target> {
-        let endpoints = self.services.subscribe(service, namespace, port)?;
-        let spec = self.services.service(service, namespace)?;
+    /// A Service's port as the sidecars of a namespace's pods call it; none when there is no such port.
+    pub fn target(&self, client_namespace: &str, service: ServicePort, authority: String) -> Option<Target> {
+        let endpoints = self.services.subscribe(&service.name, &service.namespace, service.port)?;
         Some(Target {
-            service: service.to_owned(),
-            namespace: namespace.to_owned(),
-            port,
+            service: service.name.clone(),
+            namespace: service.namespace.clone(),
+            port: service.port,
             authority,
-            opaque: super::template::is_opaque(&spec.annotations, port),
-            // Wrong annotations were refused when the plan was applied.
-            settings: OutboundSettings::from_annotations(&spec.annotations).unwrap_or_default(),
             endpoints,
+            routes: self.policies.outbound(client_namespace, service),
+            resolve: Arc::new(self.services.clone()),
         })
     }
 

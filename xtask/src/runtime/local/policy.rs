@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use policy::cluster::ClusterInfo;
 use policy::inbound::Inbound;
 use policy::model::{Objects, Workload};
+use policy::outbound::{OutboundSettings, ServicePolicy, ServicePort};
 use tokio::sync::watch;
 
 use crate::runtime::policy::{Change, Changed, Given, ObjectKey, PolicyObject};
@@ -26,6 +27,8 @@ struct State {
     plan: Objects,
     applied: BTreeMap<ObjectKey, Applied>,
     inbound: Vec<(Workload, watch::Sender<Arc<Inbound>>)>,
+    /// By the namespace of the clients.
+    outbound: BTreeMap<(String, ServicePort), watch::Sender<Arc<ServicePolicy>>>,
     followed: Followed,
 }
 
@@ -57,6 +60,24 @@ impl PolicyController {
         let compiled = Inbound::new(&workload, &state.objects(), &state.cluster);
         let (sender, receiver) = watch::channel(Arc::new(compiled));
         state.inbound.push((workload, sender));
+        receiver
+    }
+
+    /// What becomes of the requests that clients of a namespace send to a Service's port, as it changes. A Service
+    /// or port that there is not yet is as one without routes.
+    pub fn outbound(
+        &self,
+        client_namespace: &str,
+        service: ServicePort,
+    ) -> watch::Receiver<Arc<ServicePolicy>> {
+        let mut state = self.lock();
+        let key = (client_namespace.to_owned(), service);
+        if let Some(sender) = state.outbound.get(&key) {
+            return sender.subscribe();
+        }
+        let compiled = service_policy(&state.objects(), &state.cluster, &key);
+        let (sender, receiver) = watch::channel(Arc::new(compiled));
+        state.outbound.insert(key, sender);
         receiver
     }
 
@@ -180,11 +201,24 @@ impl State {
     /// Tells everyone who watches. Who reads a request's policy meanwhile has the old or the new, whole.
     fn compile(&mut self) {
         self.inbound.retain(|(_, sender)| !sender.is_closed());
+        self.outbound.retain(|_, sender| !sender.is_closed());
         let objects = self.objects();
         for (workload, sender) in &self.inbound {
             sender.send_replace(Arc::new(Inbound::new(workload, &objects, &self.cluster)));
         }
+        for (key, sender) in &self.outbound {
+            sender.send_replace(Arc::new(service_policy(&objects, &self.cluster, key)));
+        }
     }
+}
+
+fn service_policy(
+    objects: &Objects,
+    cluster: &ClusterInfo,
+    (client_namespace, service): &(String, ServicePort),
+) -> ServicePolicy {
+    ServicePolicy::new(objects, cluster, client_namespace, service)
+        .unwrap_or_else(|| ServicePolicy::without_routes(service.clone(), &OutboundSettings::default()))
 }
 
 fn created(mut object: PolicyObject, at: Option<Time>) -> PolicyObject {
@@ -194,7 +228,7 @@ fn created(mut object: PolicyObject, at: Option<Time>) -> PolicyObject {
 
 #[cfg(test)]
 mod tests {
-    use policy::model::Server;
+    use policy::model::{HTTPRoute, Server};
     use serde_json::json;
 
     use super::*;
@@ -249,6 +283,27 @@ mod tests {
         assert_eq!(told(&controller.delete(vec![key.clone()], &[])), ["Server baz deleted"]);
         assert_eq!(name(&inbound), "default all-unauthenticated");
         assert_eq!(told(&controller.delete(vec![key], &[])), ["Server baz was not there"]);
+    }
+
+    #[test]
+    fn routes_reach_the_clients_that_they_are_for() {
+        let controller = PolicyController::default();
+        let service = ServicePort::new("default", "baz", 80);
+        let [own, other] = ["default", "other"].map(|client| controller.outbound(client, service.clone()));
+        assert!(own.borrow().only_rule().is_some(), "no such Service yet");
+        let baz = json!({ "metadata": { "name": "baz", "namespace": "default" }, "spec": { "ports": [{ "port": 80 }] } });
+        let services = vec![serde_json::from_value(baz).unwrap()];
+        controller.set_plan(Objects { services, ..Objects::default() });
+        let route: HTTPRoute = serde_json::from_value(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": { "name": "baz", "namespace": "other" },
+            "spec": { "parentRefs": [{ "group": "core", "kind": "Service", "name": "baz", "namespace": "default" }] },
+        }))
+        .unwrap();
+        let file = PathBuf::from("baz.yaml");
+        controller.apply(vec![Given { object: route.into(), file }], Vec::new(), at(1));
+        assert!(own.borrow().only_rule().is_some());
+        assert!(other.borrow().only_rule().is_none(), "a consumer's route");
     }
 
     #[test]

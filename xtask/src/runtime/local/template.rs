@@ -312,11 +312,6 @@ fn field_of(path: &str) -> Option<Field> {
     }
 }
 
-/// Whether a port's bytes are not to be looked at, by the annotation of a pod or a Service or by default.
-pub fn is_opaque(annotations: &BTreeMap<String, String>, port: u16) -> bool {
-    opaque_ports(annotations, &mut Vec::new()).contains(&port)
-}
-
 fn opaque_ports(annotations: &BTreeMap<String, String>, wrong: &mut Vec<String>) -> Vec<u16> {
     const KEY: &str = "config.linkerd.io/opaque-ports";
     let Some(text) = annotations.get(KEY) else { return OPAQUE_PORTS.to_vec() };
