@@ -5,6 +5,7 @@ use std::{
 };
 
 use http::HeaderMap;
+use policy::{inbound::Verdict, label::PolicyLabels, rate_limit::RateLimited};
 use tokio::sync::broadcast;
 
 use crate::{
@@ -23,7 +24,20 @@ pub enum Direction {
     Outbound,
 }
 
-/// One finished request, for those who watch live traffic.
+/// What a policy said of a request or a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Whether it was let in. [`Verdict::Audit`]: only the access policy `audit` lets it in, and it would be refused
+    /// by `deny`.
+    pub verdict: Verdict,
+    /// The limit that a request which was let in exceeded: it was answered with HTTP 429, gRPC 8.
+    pub exceeded: Option<RateLimited>,
+    /// The Server, the route and the authorization that decided.
+    pub labels: Arc<PolicyLabels>,
+}
+
+/// One finished request, for those who watch live traffic. Also an inbound connection that is not HTTP, when it is
+/// decided on: with the protocol [`Protocol::Opaque`], the method CONNECT and no path.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Which side of the sidecar saw it.
@@ -44,6 +58,8 @@ pub struct Record {
     pub method: http::Method,
     /// The path, without the query.
     pub path: String,
+    /// What the pod's policy said, when inbound.
+    pub decision: Option<Decision>,
     /// The HTTP status; None when the stream broke before one.
     pub status: Option<u16>,
     /// `grpc-status`, from headers or trailers.
@@ -71,6 +87,14 @@ impl Records {
     /// A record to be finished, if anybody listens.
     pub(crate) fn draft(&self, draft: impl FnOnce() -> Record) -> Option<Box<Draft>> {
         (self.0.receiver_count() > 0).then(|| Box::new(Draft { record: draft(), to: self.0.clone() }))
+    }
+
+    /// A record that is whole already, if anybody listens.
+    pub(crate) fn publish(&self, record: impl FnOnce() -> Record) {
+        if self.0.receiver_count() > 0 {
+            // Nobody listening any more is no error.
+            let _ = self.0.send(Arc::new(record()));
+        }
     }
 }
 

@@ -27,12 +27,7 @@ impl Shape {
     /// How `request` is to be answered; `upgraded_hop`: HTTP/1 that came over HTTP/2.
     pub(crate) fn of<B>(request: &Request<B>, upgraded_hop: bool) -> Self {
         let version = request.version();
-        let grpc = version == Version::HTTP_2
-            && !upgraded_hop
-            && request
-                .headers()
-                .get(CONTENT_TYPE)
-                .is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
+        let grpc = version == Version::HTTP_2 && !upgraded_hop && says_grpc(request);
         let version = if upgraded_hop { Version::HTTP_11 } else { version };
         Self { version, grpc, upgraded_hop }
     }
@@ -44,6 +39,12 @@ impl Shape {
             _ => Protocol::Http1,
         }
     }
+}
+
+/// Whether a request says that it is gRPC, by its content type.
+pub(crate) fn says_grpc<B>(request: &Request<B>) -> bool {
+    let content = request.headers().get(CONTENT_TYPE);
+    content.is_some_and(|content| content.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// An answer that the proxy gives itself, in Linkerd's shape (`errors/respond.rs` of linkerd2-proxy).
@@ -90,6 +91,10 @@ impl Synthetic {
     pub(crate) fn failure(failure: &policy::outbound::Failure) -> Self {
         let http = StatusCode::from_u16(failure.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::new(http, failure.grpc, false, failure.message.clone())
+    }
+
+    pub(crate) fn rate_limited(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, 8, false, message)
     }
 
     /// gRPC clients are told that there is nothing here.

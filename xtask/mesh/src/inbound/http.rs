@@ -1,7 +1,6 @@
 //! The life of one request to the application: decide, rewrite, forward.
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,25 +12,22 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 use hyper::{body::Incoming, service::service_fn};
-use policy::inbound::Verdict;
 
 use crate::{
     Direction, Protocol, Record,
     body::{BoxError, RequestBody, ResponseBody},
     conn::Conn,
     drain::Drain,
-    inbound::{Client, app::AppError, server},
+    inbound::{app::AppError, client::Client, server},
     metrics::{HttpMetrics, Outcome},
     outbound::{h2::h2_error, upgrade},
     record::{Draft, Tracker, grpc_status},
-    respond::{L5D_CLIENT_ID, L5D_ORIG_PROTO, Shape, Synthetic},
+    respond::{L5D_CLIENT_ID, L5D_ORIG_PROTO, Shape, Synthetic, says_grpc},
 };
 
 /// How long a request waits for an application that does not listen (Linkerd's inbound fail-fast).
 const FAILFAST: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// Linkerd's inbound proxy port, which its messages name.
-const PROXY_PORT: u16 = 4143;
 
 /// Serves one connection's requests.
 pub(crate) async fn serve(conn: Conn, protocol: Protocol, client: Client, drain: &Drain) {
@@ -58,43 +54,38 @@ impl Client {
         let start = Instant::now();
         let original = original_version(&mut request);
         let shape = Shape::of(&request, original.is_some());
-        let sidecar = &self.inbound.sidecar;
-        let policy = self.inbound.policy.current();
-        let asked = policy::route::Request {
-            protocol: match shape.protocol() {
-                Protocol::Grpc => policy::route::Protocol::Grpc,
-                Protocol::Http2 => policy::route::Protocol::Http2,
-                Protocol::Http1 | Protocol::Opaque => policy::route::Protocol::Http1,
-            },
-            method: request.method(),
-            authority: authority(&request),
-            path: request.uri().path(),
-            query: request.uri().query(),
-            headers: request.headers(),
-        };
-        let decided = policy.decide(&self.as_policies_see(), &asked);
-        let draft = sidecar.records.draft(|| self.record(&request, shape));
-        let allowed = matches!(decided.verdict, Verdict::Allow | Verdict::Audit);
-        let metrics = self.counters(decided.labels, allowed).clone();
-        metrics.request();
-        let exchange = Exchange { shape, original, start, metrics, draft };
-        match decided.verdict {
-            Verdict::Allow | Verdict::Audit => self.forward_request(request, exchange).await,
-            Verdict::Deny => {
-                let message = self.explain("unauthorized request on route");
-                Ok(self.synthetic(&Synthetic::permission_denied(message), exchange))
+        let mut draft = self.inbound.sidecar.records.draft(|| self.record(&request, shape));
+        // To a peer's gRPC the answer has that shape, also where its application speaks HTTP/1.
+        let answered = Shape { grpc: shape.grpc || (original.is_some() && says_grpc(&request)), ..shape };
+        let (decision, ruling) = self.enforce(&mut request, shape);
+        if let Some(draft) = &mut draft {
+            draft.record.decision = Some(decision);
+        }
+        match ruling {
+            Ok(metrics) => {
+                let exchange = Exchange { shape, original, start, metrics, draft };
+                self.forward_request(request, exchange).await
             }
-            Verdict::NoRoute => {
-                let message = self.explain("no route found for request");
-                Ok(self.synthetic(&Synthetic::not_found(message), exchange))
-            }
+            Err(synthetic) => Ok(self.refuse_with(&synthetic, answered, draft, start)),
         }
     }
 
-    /// `client IP:PORT: server: IP:PORT: REASON`
-    fn explain(&self, reason: &str) -> String {
-        let server = SocketAddr::from((self.inbound.sidecar.pod_ip, PROXY_PORT));
-        format!("client {}: server: {server}: {reason}", self.addr)
+    /// The answer to what is not let through. As in Linkerd, such requests are not among those that are counted
+    /// by their responses.
+    fn refuse_with(
+        &self,
+        synthetic: &Synthetic,
+        shape: Shape,
+        draft: Option<Box<Draft>>,
+        start: Instant,
+    ) -> Response<ResponseBody> {
+        let response = synthetic.response(shape, self.identity.is_some());
+        if let Some(draft) = draft {
+            let status = Some(response.status().as_u16());
+            let outcome = Outcome { status, grpc_status: grpc_status(response.headers()), error: "" };
+            draft.publish(outcome, start.elapsed());
+        }
+        response
     }
 
     async fn forward_request(
@@ -245,6 +236,7 @@ impl Client {
             protocol: shape.protocol(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            decision: None,
             status: None,
             grpc_status: None,
             latency: Duration::ZERO,
@@ -298,7 +290,7 @@ fn original_version(request: &mut Request<Incoming>) -> Option<Version> {
 }
 
 /// What the client calls: `:authority`, or `Host`.
-fn authority(request: &Request<Incoming>) -> Option<&str> {
+pub(super) fn authority(request: &Request<Incoming>) -> Option<&str> {
     let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
     request.uri().authority().map(http::uri::Authority::as_str).or_else(host)
 }

@@ -1,36 +1,27 @@
 //! What others send to the pod: TLS, policy, and on to the application.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use ::http::HeaderValue;
-use ::policy::{
-    inbound::{ProxyProtocol, Verdict},
-    label::PolicyLabels,
-};
-use bytes::Bytes;
+use ::policy::inbound::ProxyProtocol;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
-    Identity, MeshError, Protocol,
-    conn::{self, Conn},
+    MeshError, Protocol, conn,
     context::Context,
     detect::{DETECT_TIMEOUT, detect_protocol},
-    metrics::{
-        AppendList, HttpMetrics, TransportMetrics, accept_labels, authz_labels, inbound_labels, local_labels,
-    },
-    outbound::opaque::pipe,
+    metrics::{TransportMetrics, accept_labels, local_labels},
 };
 
 mod app;
+mod client;
+mod enforce;
 mod http;
 mod policy;
 pub(crate) mod server;
+mod tcp;
 mod tls;
+
+use client::Client;
 
 /// On an opaque port the server may have to speak first: a client that does not begin TLS in this time is plain.
 const OPAQUE_TLS_WAIT: Duration = Duration::from_millis(500);
@@ -39,21 +30,11 @@ const OPAQUE_TLS_WAIT: Duration = Duration::from_millis(500);
 pub(crate) struct Inbound {
     sidecar: Arc<Context>,
     addr: SocketAddr,
+    /// `addr`, as an authority.
+    authority: String,
     policy: policy::Watched,
     app: app::App,
     to_app: Arc<TransportMetrics>,
-}
-
-/// One connection's client, and the counters resolved for it.
-pub(crate) struct Client {
-    inbound: Arc<Inbound>,
-    addr: SocketAddr,
-    /// Its address as policies see it.
-    policy_address: IpAddr,
-    identity: Option<Identity>,
-    id_header: Option<HeaderValue>,
-    /// By what decided: the address of the policy's labels, kept alive beside.
-    counters: AppendList<(usize, bool), (Arc<PolicyLabels>, Arc<HttpMetrics>)>,
 }
 
 impl Inbound {
@@ -64,7 +45,8 @@ impl Inbound {
         let to_app = sidecar.metrics.transport(&local_labels());
         let app = app::App::new(SocketAddr::from((sidecar.app_ip, port)), to_app.clone());
         let policy = policy::Watched::new(port, sidecar.policy.clone());
-        let inbound = Arc::new(Self { sidecar: sidecar.clone(), addr, policy, app, to_app });
+        let authority = addr.to_string();
+        let inbound = Arc::new(Self { sidecar: sidecar.clone(), addr, authority, policy, app, to_app });
         sidecar.inbound.listen(inbound.accept(listener));
         Ok(())
     }
@@ -83,70 +65,40 @@ impl Inbound {
     }
 
     async fn serve(self: Arc<Self>, io: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        let opaque = self.policy.current().protocol == ProxyProtocol::Opaque;
+        let in_force = self.policy.current();
+        let opaque = in_force.policy.protocol == ProxyProtocol::Opaque;
         let wait = if opaque { OPAQUE_TLS_WAIT } else { DETECT_TIMEOUT };
         let tls::Accepted { mut conn, identity, alpn } =
             tls::accept(io, &self.sidecar.credentials, wait).await?;
-        let labels = accept_labels(self.addr, identity.as_ref());
-        let protocol = match alpn {
-            Some(protocol) => protocol,
-            None if opaque => Protocol::Opaque,
-            None => {
+        let protocol = match (alpn, self.spoken(identity.is_some())) {
+            // A peer sidecar says what it sends, whatever the port speaks.
+            (Some(protocol), _) | (None, Some(protocol)) => protocol,
+            (None, None) => {
                 let (protocol, prefix) = detect_protocol(&mut conn, DETECT_TIMEOUT).await?;
                 conn.unread(prefix);
                 protocol
             }
         };
+        let client = Client::new(self.clone(), peer, identity, opaque);
+        let labels = accept_labels(self.addr, client.tls(), &in_force.policy.server);
         let conn = conn.counted(self.sidecar.metrics.transport(&labels));
-        let id_header = identity.as_ref().and_then(|id| HeaderValue::from_str(id.as_str()).ok());
-        let policy_address = (self.sidecar.client_address)(peer.ip());
-        let client = Client {
-            addr: peer,
-            policy_address,
-            identity,
-            id_header,
-            counters: AppendList::default(),
-            inbound: self,
-        };
         match protocol {
             Protocol::Opaque => client.forward(conn).await,
             protocol => {
-                let inbound = client.inbound.clone();
-                http::serve(conn, protocol, client, &inbound.sidecar.inbound).await;
+                http::serve(conn, protocol, client, &self.sidecar.inbound).await;
                 Ok(())
             }
         }
     }
-}
 
-impl Client {
-    /// Passes a connection's bytes to the application, if the policy allows the connection.
-    async fn forward(self, mut conn: Conn) -> io::Result<()> {
-        let policy = self.inbound.policy.current();
-        if policy.decide_connection(&self.as_policies_see()).verdict == Verdict::Deny {
-            tracing::info!(client = %self.addr, "connection denied");
-            return Ok(());
+    /// What a connection speaks because the policy says so; none where that is to be detected. A meshed client's
+    /// HTTP/1 may come over HTTP/2, also to an HTTP/1 port (`detect.rs` of linkerd2-proxy).
+    fn spoken(&self, meshed: bool) -> Option<Protocol> {
+        match self.policy.current().policy.protocol {
+            ProxyProtocol::Opaque | ProxyProtocol::Tls => Some(Protocol::Opaque),
+            ProxyProtocol::Http1 if !meshed => Some(Protocol::Http1),
+            ProxyProtocol::Http2 | ProxyProtocol::Grpc => Some(Protocol::Http2),
+            ProxyProtocol::Http1 | ProxyProtocol::Detect => None,
         }
-        let io = conn::connect(self.inbound.app.addr(), None).await?;
-        let mut upstream = Conn::plain(Bytes::new(), io).counted(self.inbound.to_app.clone());
-        pipe(&mut conn, &mut upstream).await;
-        Ok(())
-    }
-
-    fn as_policies_see(&self) -> ::policy::authz::Client<'_> {
-        let identity = self.identity.as_ref().map(Identity::as_str);
-        ::policy::authz::Client { address: self.policy_address, identity }
-    }
-
-    /// The counters for what this decision lets through or refuses.
-    fn counters(&self, labels: &Arc<PolicyLabels>, allowed: bool) -> &Arc<HttpMetrics> {
-        let key = (Arc::as_ptr(labels).addr(), allowed);
-        let (_, counters) = self.counters.get_or_insert(&key, || {
-            let Self { inbound, identity, .. } = self;
-            let authz = authz_labels(inbound.addr, identity.as_ref(), labels);
-            let labels_of = inbound_labels(inbound.addr, identity.as_ref(), labels);
-            (labels.clone(), inbound.sidecar.metrics.http(labels_of, Some((allowed, authz))))
-        });
-        counters
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Accepted {
 }
 
 /// Ends TLS that is meant for this pod (its server name is the pod's identity), with a client certificate of
-/// this run's authority. Anything else is passed on as it is; other TLS is opaque.
+/// this run's authority. Anything else is passed on as it is.
 pub(crate) async fn accept(
     mut io: TcpStream,
     credentials: &Credentials,
@@ -48,10 +48,9 @@ pub(crate) async fn accept(
             };
             Ok(Accepted { conn: Conn::tls(tls), identity, alpn })
         }
-        Hello::Server(_) => {
-            Ok(Accepted { conn: Conn::plain(read, io), identity: None, alpn: Some(Protocol::Opaque) })
+        Hello::Server(_) | Hello::NotTls => {
+            Ok(Accepted { conn: Conn::plain(read, io), identity: None, alpn: None })
         }
-        Hello::NotTls => Ok(Accepted { conn: Conn::plain(read, io), identity: None, alpn: None }),
     }
 }
 

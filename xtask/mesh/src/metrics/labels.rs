@@ -1,6 +1,10 @@
 use std::net::SocketAddr;
 
-use policy::label::{PolicyLabels, ResourceLabel};
+use policy::{
+    label::{PolicyLabels, ResourceLabel},
+    model::LINKERD,
+    rate_limit::RateLimited,
+};
 
 use crate::{Direction, Endpoint, Identity};
 
@@ -17,12 +21,29 @@ fn push_target(labels: &mut Labels, addr: SocketAddr) {
     labels.push(("target_port", addr.port().to_string()));
 }
 
-fn push_client(labels: &mut Labels, client: Option<&Identity>) {
-    match client {
-        Some(id) => labels.extend([("tls", "true".to_owned()), ("client_id", id.to_string())]),
-        None => labels
-            .extend([("tls", "no_identity".to_owned()), ("no_tls_reason", "no_tls_from_remote".to_owned())]),
-    }
+/// Who a client is by its TLS.
+#[derive(Clone, Copy)]
+pub(crate) enum ClientTls<'a> {
+    Identity(&'a Identity),
+    None,
+    /// The port is opaque: nobody looked.
+    PortSkipped,
+}
+
+fn push_client(labels: &mut Labels, client: ClientTls<'_>) {
+    let reason = match client {
+        ClientTls::Identity(id) => {
+            return labels.extend([("tls", "true".to_owned()), ("client_id", id.to_string())]);
+        }
+        ClientTls::None => "no_tls_from_remote",
+        ClientTls::PortSkipped => "port_skipped",
+    };
+    labels.extend([("tls", "no_identity".to_owned()), ("no_tls_reason", reason.to_owned())]);
+}
+
+fn push_server(labels: &mut Labels, server: &ResourceLabel, port: u16) {
+    push_resource(labels, ["srv_group", "srv_kind", "srv_name"], server);
+    labels.push(("srv_port", port.to_string()));
 }
 
 fn push_resource(labels: &mut Labels, names: [&'static str; 3], resource: &ResourceLabel) {
@@ -31,8 +52,7 @@ fn push_resource(labels: &mut Labels, names: [&'static str; 3], resource: &Resou
 }
 
 fn push_policy(labels: &mut Labels, policy: &PolicyLabels, port: u16) {
-    push_resource(labels, ["srv_group", "srv_kind", "srv_name"], &policy.server);
-    labels.push(("srv_port", port.to_string()));
+    push_server(labels, &policy.server, port);
     if let Some(route) = &policy.route {
         push_resource(labels, ["route_group", "route_kind", "route_name"], route);
     }
@@ -42,7 +62,7 @@ fn push_policy(labels: &mut Labels, policy: &PolicyLabels, port: u16) {
 }
 
 /// `direction="inbound",target_addr,...,tls,client_id,srv_*,route_*,authz_*`
-pub(crate) fn inbound_labels(target: SocketAddr, client: Option<&Identity>, policy: &PolicyLabels) -> Labels {
+pub(crate) fn inbound_labels(target: SocketAddr, client: ClientTls<'_>, policy: &PolicyLabels) -> Labels {
     let mut labels = vec![direction(Direction::Inbound)];
     push_target(&mut labels, target);
     push_client(&mut labels, client);
@@ -50,8 +70,9 @@ pub(crate) fn inbound_labels(target: SocketAddr, client: Option<&Identity>, poli
     labels
 }
 
-/// As Linkerd's `inbound_http_authz_*_total`: target, the policy, then TLS.
-pub(crate) fn authz_labels(target: SocketAddr, client: Option<&Identity>, policy: &PolicyLabels) -> Labels {
+/// As Linkerd's `inbound_http_authz_*_total`, `inbound_tcp_authz_*_total` and `inbound_http_route_not_found_total`:
+/// target, the policy as far as it is known, then TLS.
+pub(crate) fn authz_labels(target: SocketAddr, client: ClientTls<'_>, policy: &PolicyLabels) -> Labels {
     let mut labels = Labels::new();
     push_target(&mut labels, target);
     push_policy(&mut labels, policy, target.port());
@@ -59,11 +80,34 @@ pub(crate) fn authz_labels(target: SocketAddr, client: Option<&Identity>, policy
     labels
 }
 
+/// As Linkerd's `inbound_http_local_ratelimit_total`.
+pub(crate) fn rate_limit_labels(
+    target: SocketAddr,
+    client: ClientTls<'_>,
+    server: &ResourceLabel,
+    limit: &str,
+    exceeded: RateLimited,
+) -> Labels {
+    let scope = match exceeded {
+        RateLimited::Total(_) => "total",
+        RateLimited::Identity(_) | RateLimited::Override(_) => "identity",
+    };
+    let mut labels = Labels::new();
+    push_target(&mut labels, target);
+    push_server(&mut labels, server, target.port());
+    let limit = ResourceLabel::new(LINKERD, "HTTPLocalRateLimitPolicy", limit);
+    push_resource(&mut labels, ["ratelimit_group", "ratelimit_kind", "ratelimit_name"], &limit);
+    labels.push(("ratelimit_scope", scope.to_owned()));
+    push_client(&mut labels, client);
+    labels
+}
+
 /// The labels of connections that the inbound proxy accepts.
-pub(crate) fn accept_labels(target: SocketAddr, client: Option<&Identity>) -> Labels {
+pub(crate) fn accept_labels(target: SocketAddr, client: ClientTls<'_>, server: &ResourceLabel) -> Labels {
     let mut labels = vec![direction(Direction::Inbound), ("peer", "src".to_owned())];
     push_target(&mut labels, target);
     push_client(&mut labels, client);
+    push_server(&mut labels, server, target.port());
     labels
 }
 

@@ -15,11 +15,14 @@ use prometheus_client::{
     registry::Registry,
 };
 
+mod authz;
 mod labels;
 mod list;
 
+pub(crate) use authz::Authz;
 pub(crate) use labels::{
-    Labels, accept_labels, app_labels, authz_labels, endpoint_labels, inbound_labels, local_labels,
+    ClientTls, Labels, accept_labels, app_labels, authz_labels, endpoint_labels, inbound_labels,
+    local_labels, rate_limit_labels,
 };
 pub(crate) use list::AppendList;
 
@@ -39,8 +42,7 @@ pub(crate) struct Metrics {
     tcp_open: Family<Labels, Gauge>,
     tcp_read: Family<Labels, Counter>,
     tcp_write: Family<Labels, Counter>,
-    authz_allow: Family<Labels, Counter>,
-    authz_deny: Family<Labels, Counter>,
+    pub authz: Authz,
     balancer_endpoints: Family<Labels, Gauge>,
     cert_expiration: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
@@ -56,8 +58,7 @@ impl Metrics {
             tcp_open: Family::default(),
             tcp_read: Family::default(),
             tcp_write: Family::default(),
-            authz_allow: Family::default(),
-            authz_deny: Family::default(),
+            authz: Authz::default(),
             balancer_endpoints: Family::default(),
             cert_expiration: Gauge::default(),
         };
@@ -77,16 +78,7 @@ impl Metrics {
         r.register("tcp_open_connections", "Number of currently-open connections", metrics.tcp_open.clone());
         r.register("tcp_read_bytes", "Total count of bytes read from peers", metrics.tcp_read.clone());
         r.register("tcp_write_bytes", "Total count of bytes written to peers", metrics.tcp_write.clone());
-        r.register(
-            "inbound_http_authz_allow",
-            "The total number of inbound HTTP requests that were authorized",
-            metrics.authz_allow.clone(),
-        );
-        r.register(
-            "inbound_http_authz_deny",
-            "The total number of inbound HTTP requests that could not be processed due to a lack of authorization",
-            metrics.authz_deny.clone(),
-        );
+        metrics.authz.register(r);
         r.register(
             "outbound_http_balancer_endpoints",
             "The number of endpoints currently in a HTTP request balancer",
@@ -115,17 +107,14 @@ impl Metrics {
         text
     }
 
-    /// The counters of one connection, endpoint or decision.
-    pub(crate) fn http(self: &Arc<Self>, labels: Labels, authz: Option<(bool, Labels)>) -> Arc<HttpMetrics> {
-        let authz = authz.map(|(allowed, labels)| {
-            let family = if allowed { &self.authz_allow } else { &self.authz_deny };
-            family.get_or_create_owned(&labels)
-        });
+    /// The counters of one endpoint; or of what one authorization lets in, with the labels of that.
+    pub(crate) fn http(self: &Arc<Self>, labels: Labels, allow: Option<Labels>) -> Arc<HttpMetrics> {
+        let allow = allow.map(|labels| self.authz.http_allow.get_or_create_owned(&labels));
         let requests = self.request.get_or_create_owned(&labels);
         Arc::new(HttpMetrics {
             metrics: self.clone(),
             requests,
-            authz,
+            allow,
             labels,
             by_status: AppendList::default(),
         })
@@ -173,7 +162,7 @@ impl Metrics {
 pub(crate) struct HttpMetrics {
     metrics: Arc<Metrics>,
     requests: Counter,
-    authz: Option<Counter>,
+    allow: Option<Counter>,
     labels: Labels,
     by_status: AppendList<Outcome, (Counter, Histogram)>,
 }
@@ -200,11 +189,15 @@ impl Outcome {
 }
 
 impl HttpMetrics {
+    /// A request is let in. Not each such request is passed on.
+    pub(crate) fn allow(&self) {
+        if let Some(allow) = &self.allow {
+            allow.inc();
+        }
+    }
+
     pub(crate) fn request(&self) {
         self.requests.inc();
-        if let Some(authz) = &self.authz {
-            authz.inc();
-        }
     }
 
     pub(crate) fn response(&self, outcome: Outcome, latency: Duration) {

@@ -207,6 +207,7 @@ impl Outbound {
             protocol: shape.protocol(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            decision: None,
             status: None,
             grpc_status: None,
             latency: Duration::ZERO,

@@ -47,6 +47,12 @@ fn read(values: &[Value]) -> Objects {
             "AuthorizationPolicy" => {
                 objects.authorization_policies.push(serde_json::from_value(value).unwrap());
             }
+            "MeshTLSAuthentication" => {
+                objects.mesh_tls_authentications.push(serde_json::from_value(value).unwrap());
+            }
+            "NetworkAuthentication" => {
+                objects.network_authentications.push(serde_json::from_value(value).unwrap());
+            }
             "HTTPRoute" => objects.http_routes.push(serde_json::from_value(value).unwrap()),
             "GRPCRoute" => objects.grpc_routes.push(serde_json::from_value(value).unwrap()),
             "HTTPLocalRateLimitPolicy" => objects.rate_limits.push(serde_json::from_value(value).unwrap()),
@@ -91,10 +97,43 @@ pub fn method(name: &str, service: &str, method: &str) -> Value {
 
 /// Lets a `ServiceAccount` in: `to` is the Server's kind and name, or a route's.
 pub fn allow(account: &str, to: [&str; 2]) -> Value {
-    let group = if to[0] == "Server" { LINKERD } else { GATEWAY };
+    authorize(&json!([{"kind": "ServiceAccount", "name": account}]), to)
+}
+
+/// Lets in whoever has all that these references ask for.
+pub fn authorize(who: &Value, to: [&str; 2]) -> Value {
+    let group = match to[0] {
+        "Server" => LINKERD,
+        "Namespace" => "",
+        _ => GATEWAY,
+    };
     let target = json!({"group": group, "kind": to[0], "name": to[1]});
-    let who = json!([{"kind": "ServiceAccount", "name": account}]);
-    let name = format!("{account}-to-{}", to[1]);
     let spec = json!({"targetRef": target, "requiredAuthenticationRefs": who});
+    let names = who.as_array().unwrap().iter().map(|who| who["name"].as_str().unwrap());
+    let name = names.chain(["to", to[1]]).collect::<Vec<_>>().join("-");
     object("policy.linkerd.io/v1alpha1", "AuthorizationPolicy", &name, &spec)
+}
+
+/// Identities, as patterns.
+pub fn identities(name: &str, patterns: &[&str]) -> Value {
+    object("policy.linkerd.io/v1alpha1", "MeshTLSAuthentication", name, &json!({"identities": patterns}))
+}
+
+/// A network.
+pub fn network(name: &str, cidr: &str) -> Value {
+    let spec = json!({"networks": [{"cidr": cidr}]});
+    object("policy.linkerd.io/v1alpha1", "NetworkAuthentication", name, &spec)
+}
+
+/// A reference to one of these.
+pub fn proof(kind: &str, name: &str) -> Value {
+    json!({"group": LINKERD, "kind": kind, "name": name})
+}
+
+/// Limits on the Server: requests per second in all, and of each client.
+pub fn limit(total: Option<u32>, identity: Option<u32>) -> Value {
+    let rate = |rate: Option<u32>| rate.map(|rate| json!({"requestsPerSecond": rate}));
+    let target = json!({"group": LINKERD, "kind": "Server", "name": "bar"});
+    let spec = json!({"targetRef": target, "total": rate(total), "identity": rate(identity)});
+    object("policy.linkerd.io/v1alpha1", "HTTPLocalRateLimitPolicy", "limit", &spec)
 }
