@@ -315,7 +315,7 @@ pub struct Ci {
 }
 
 /// A span of time as people write it: `500ms`, `30s`, `5m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let count: u64 = digits.parse().map_err(|_| format!("`{text}` is not like 500ms, 30s, 5m or 1h"))?;
     let unit = match unit {

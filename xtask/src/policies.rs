@@ -17,6 +17,7 @@ pub mod edges;
 pub mod effect;
 pub mod expect;
 pub mod graph;
+pub mod remedy;
 
 /// The directory of the shipped policies of a mode, relative to the workspace's root.
 pub fn shipped(grpc: bool) -> PathBuf {

@@ -32,7 +32,7 @@ pub use error::MeshError;
 pub use identity::Identity;
 pub use issuer::Issuer;
 pub use outbound::TimedOut;
-pub use record::{Decision, Direction, Record};
+pub use record::{Decision, Direction, Record, RecordSource};
 pub use settings::{
     FailureAccrual, GrpcCondition, OutboundSettings, Retry, RetryOn, SettingsError, StatusRange, Timeouts,
 };

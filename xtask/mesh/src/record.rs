@@ -72,6 +72,28 @@ pub struct Record {
 #[derive(Clone)]
 pub(crate) struct Records(broadcast::Sender<Arc<Record>>);
 
+/// The stream of records of a sidecar that may have ended.
+#[derive(Clone, Debug)]
+pub struct RecordSource(broadcast::WeakSender<Arc<Record>>);
+
+impl RecordSource {
+    /// Listens from now on; none when the sidecar has ended.
+    pub fn subscribe(&self) -> Option<broadcast::Receiver<Arc<Record>>> {
+        self.0.upgrade().map(|sender| sender.subscribe())
+    }
+
+    /// Whether the sidecar is still there.
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Whether both are of one living sidecar.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let both = self.0.upgrade().zip(other.0.upgrade());
+        both.is_some_and(|(own, other)| own.same_channel(&other))
+    }
+}
+
 /// So many records a slow listener may be behind before it loses some.
 const CAPACITY: usize = 4096;
 
@@ -82,6 +104,10 @@ impl Records {
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
         self.0.subscribe()
+    }
+
+    pub(crate) fn source(&self) -> RecordSource {
+        RecordSource(self.0.downgrade())
     }
 
     /// A record to be finished, if anybody listens.

@@ -11,8 +11,14 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Identity, Issuer, MeshError, Record, SidecarSpec, Target, admin, context::Context, drain::Drain,
-    inbound::Inbound, metrics::Metrics, outbound::Outbound, record::Records, tls::Credentials,
+    Identity, Issuer, MeshError, Record, SidecarSpec, Target, admin,
+    context::Context,
+    drain::Drain,
+    inbound::Inbound,
+    metrics::Metrics,
+    outbound::Outbound,
+    record::{RecordSource, Records},
+    tls::Credentials,
 };
 
 /// A pod's proxy: what others send to the pod goes through it, and what the pod sends to others.
@@ -125,6 +131,11 @@ impl Sidecar {
     /// that is far behind loses the oldest.
     pub fn records(&self) -> broadcast::Receiver<Arc<Record>> {
         self.context.records.subscribe()
+    }
+
+    /// Where its records come from, to listen to them later; it does not keep the sidecar alive.
+    pub fn record_source(&self) -> RecordSource {
+        self.context.records.source()
     }
 
     /// The metrics as `/metrics` answers them.

@@ -27,6 +27,8 @@ pub enum PolicyCommand {
     Explain(PolicyExplain),
     /// Hold the declared expectations against the policies, or against what runs
     Test(PolicyTest),
+    /// Audit first: who would be refused, and what to add; then enforce
+    Ramp(PolicyRamp),
     /// Who may call whom, as text, DOT or SVG
     Graph(PolicyGraph),
 }
@@ -145,4 +147,29 @@ pub enum GraphFormat {
     Dot,
     /// A picture
     Svg,
+}
+
+/// Audit first: let everything in for a while, see who only that lets in, then enforce.
+///
+/// The Servers that are applied with `accessPolicy: deny` are switched to `audit`. Every client and route that would
+/// have been refused is listed, with the object to add. When there is none, the Servers deny again; else they stay in
+/// audit, and the exit code is 1, unless --force enforces all the same. An interrupted ramp puts back what was.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask policy ramp --for 30s\n  \
+    cargo xtask policy ramp --requests 1000 --stay\n  cargo xtask policy ramp --for 5s --force")]
+pub struct PolicyRamp {
+    /// Watch for this long
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = super::duration)]
+    pub span: std::time::Duration,
+    /// Watch until policies have decided on so many requests, in place of a time
+    #[arg(long, value_name = "N", conflicts_with = "span")]
+    pub requests: Option<u64>,
+    /// Stay in audit, whatever was found
+    #[arg(long)]
+    pub stay: bool,
+    /// Enforce, whatever was found
+    #[arg(long, conflicts_with = "stay")]
+    pub force: bool,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
 }

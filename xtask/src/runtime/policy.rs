@@ -24,6 +24,15 @@ pub enum PolicyRequest {
         /// The files and directories that were named: their edits are followed from now on.
         paths: Vec<PathBuf>,
     },
+    /// These Servers are to have this access policy, whatever their files say; edits of the files win.
+    Access {
+        /// Which.
+        servers: Vec<ObjectKey>,
+        /// The access policy; none: as written.
+        access: Option<String>,
+    },
+    /// Whether to count what the sidecars decide: true from nothing, false no more, none as it is.
+    Observe(Option<bool>),
     /// These objects are not to be there; edits of their files are not followed any more.
     Delete {
         /// Which.
@@ -31,6 +40,40 @@ pub enum PolicyRequest {
         /// The files and directories that were named.
         paths: Vec<PathBuf>,
     },
+}
+
+/// What the sidecars decided while they were observed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Requests and connections that policies decided on.
+    pub requests: u64,
+    /// Those that came too fast to be looked at.
+    pub missed: u64,
+    /// What only the access policy `audit` let in, and how often.
+    pub noted: Vec<(Noted, u64)>,
+}
+
+/// A kind of request that only the access policy `audit` let in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Noted {
+    /// The client's identity; none for a client without a sidecar.
+    pub identity: Option<String>,
+    /// Whence such a client came, as policies see it.
+    pub address: Option<String>,
+    /// The namespace of the pods that were asked.
+    pub namespace: String,
+    /// Their Deployment.
+    pub deployment: String,
+    /// The Server.
+    pub server: String,
+    /// Group, kind and name of the route; none for the default one.
+    pub route: Option<(String, String, String)>,
+    /// It was a gRPC call.
+    pub grpc: bool,
+    /// The HTTP method.
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
 }
 
 /// An object to be applied.
@@ -49,6 +92,8 @@ pub struct PolicyState {
     pub objects: Vec<PolicyObject>,
     /// What the request did, object by object.
     pub changes: Vec<Change>,
+    /// What the sidecars decided while they were observed.
+    pub observed: Observed,
 }
 
 /// What became of an object.

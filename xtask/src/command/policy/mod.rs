@@ -17,6 +17,7 @@ mod apply;
 mod delete;
 mod explain;
 mod graph;
+mod ramp;
 mod test;
 
 /// Runs what was asked for.
@@ -27,6 +28,7 @@ pub async fn run(args: Policy) -> anyhow::Result<Exit> {
         PolicyCommand::Delete(args) => delete::run(&args, &checkout).await,
         PolicyCommand::Explain(args) => explain::run(&args, &checkout),
         PolicyCommand::Test(args) => test::run(&args, &checkout).await,
+        PolicyCommand::Ramp(args) => ramp::run(&args, &checkout).await,
         PolicyCommand::Graph(args) => graph::run(&args, &checkout),
     }
 }

@@ -20,6 +20,7 @@ use self::endpoints::{ServiceName, ServicePort, ServiceSpec, TargetPort};
 use self::gateway::Gateway;
 use self::log_file::LogBook;
 use self::node::Node;
+use self::observe::Observer;
 use self::policy::PolicyController;
 use self::services::ServiceAddresses;
 use self::template::PodTemplate;
@@ -44,6 +45,7 @@ mod ingress;
 pub mod log_file;
 mod model;
 mod node;
+mod observe;
 mod output;
 mod pod;
 mod policy;
@@ -90,6 +92,7 @@ impl Local {
             services: ServiceTable::default(),
             addresses: ServiceAddresses::default(),
             policies: PolicyController::default(),
+            observer: Observer::default(),
             issuer: Issuer::generate()?,
             logs: LogBook::start(checkout.state.logs(), events.clone())
                 .map_err(cannot("cannot write logs"))?,
@@ -232,9 +235,18 @@ impl Running for Local {
             PolicyRequest::Show => Vec::new(),
             PolicyRequest::Apply { objects, paths } => policies.apply(objects, paths, Timestamp::now()),
             PolicyRequest::Delete { objects, paths } => policies.delete(objects, &paths),
+            PolicyRequest::Access { servers, access } => policies.set_access(&servers, access.as_deref()),
+            PolicyRequest::Observe(wanted) => {
+                match wanted {
+                    Some(true) => self.node.observer.start(),
+                    Some(false) => self.node.observer.stop(),
+                    None => {}
+                }
+                Vec::new()
+            }
         };
         self.tell_policies(&changes);
-        Ok(PolicyState { objects: policies.applied(), changes })
+        Ok(PolicyState { objects: policies.applied(), changes, observed: self.node.observer.seen() })
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

@@ -9,6 +9,7 @@ use policy::outbound::ServicePort;
 use super::address::{Block, cluster_address};
 use super::endpoints::ServiceTable;
 use super::log_file::LogBook;
+use super::observe::Observer;
 use super::policy::PolicyController;
 use super::services::ServiceAddresses;
 use super::template::PodTemplate;
@@ -37,6 +38,8 @@ pub struct Node {
     pub addresses: ServiceAddresses,
     /// Says what their sidecars let in.
     pub policies: PolicyController,
+    /// Counts what they decide, while somebody asks.
+    pub observer: Observer,
     /// Signs the sidecars' certificates.
     pub issuer: Issuer,
     /// Keeps what they write.
@@ -85,7 +88,9 @@ impl Node {
             metrics_port: Some(METRICS),
             client_address: cluster_address,
         };
-        Sidecar::start(spec, &self.issuer, self.policies.inbound(template.workload())).await
+        let sidecar = Sidecar::start(spec, &self.issuer, self.policies.inbound(template.workload())).await?;
+        self.observer.add(&sidecar);
+        Ok(sidecar)
     }
 
     fn target_of(&self, value: &str, client_namespace: &str) -> Option<Target> {

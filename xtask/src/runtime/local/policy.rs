@@ -111,6 +111,30 @@ impl PolicyController {
         changes
     }
 
+    /// Gives Servers this access policy, or with none the one that was written.
+    pub fn set_access(&self, servers: &[ObjectKey], access: Option<&str>) -> Vec<Change> {
+        let mut state = self.lock();
+        let mut changes = Vec::new();
+        for object in servers {
+            let change = match state.applied.get_mut(object) {
+                Some(Applied {
+                    given: PolicyObject::Server(given),
+                    live: PolicyObject::Server(live),
+                    ..
+                }) => {
+                    let wanted = access.map(str::to_owned).or_else(|| given.spec.access_policy.clone());
+                    let is_same = live.spec.access_policy == wanted;
+                    live.spec.access_policy = wanted;
+                    if is_same { Changed::Unchanged } else { Changed::Configured }
+                }
+                _ => Changed::NotFound,
+            };
+            changes.push(Change { object: object.clone(), change });
+        }
+        state.compile_after(&changes);
+        changes
+    }
+
     /// Takes these objects away, and follows neither the paths nor their files any more.
     pub fn delete(&self, objects: Vec<ObjectKey>, paths: &[PathBuf]) -> Vec<Change> {
         let mut state = self.lock();
