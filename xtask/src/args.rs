@@ -60,7 +60,7 @@ pub enum Command {
     Smoke(Smoke),
     /// What this machine has and lacks
     Doctor(Doctor),
-    /// Add a service: crate, manifests, Ingress
+    /// Add a service: crate, manifests, Ingress, policies
     New(New),
     /// This project's own figures, measured here
     Bench(Bench),
@@ -264,7 +264,7 @@ pub struct Doctor {
     pub output: Output,
 }
 
-/// Add a service: a crate under services/, its manifests, its Ingress.
+/// Add a service: a crate under services/, its manifests, its Ingress, its policies.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(
     after_help = "Example:\n  cargo xtask new qux\n\nA running `up` builds, starts and routes to it at once."

@@ -11,9 +11,12 @@ use crate::error::{Exit, Fault};
 
 /// What a service consists of, by its path with `NAME` for its name, in the order in which it appears: a
 /// running `up` must not see an Ingress to a Service that is not there yet, nor an image without a crate.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 6] = [
     ("services/NAME/Cargo.toml", include_str!("new/Cargo.toml.txt")),
     ("services/NAME/src/main.rs", include_str!("new/main.rs.txt")),
+    // Before what they protect, so that it is never there without them. What comes from outside is HTTP in each mode.
+    ("manifests/policy/http/NAME.yaml", include_str!("new/policy.yaml")),
+    ("manifests/policy/grpc/NAME.yaml", include_str!("new/policy.yaml")),
     ("manifests/base/NAME.yaml", include_str!("new/base.yaml")),
     ("manifests/ingress/NAME.yaml", include_str!("new/ingress.yaml")),
 ];
@@ -41,21 +44,23 @@ fn create(name: &str, root: &Path) -> anyhow::Result<String> {
         Fault::usage(format!("`{name}` cannot be a service's name: {why}")).hint("for example `orders`")
     })?;
     let crate_ = root.join("services").join(name);
-    let manifests = ["base", "ingress"].map(|part| root.join("manifests").join(part));
-    for directory in [root.join("services"), manifests[0].clone(), manifests[1].clone()] {
+    let manifests = ["policy/http", "policy/grpc", "base", "ingress"];
+    let manifests = manifests.map(|part| root.join("manifests").join(part));
+    for directory in [root.join("services")].iter().chain(&manifests) {
         if !directory.is_dir() {
             return Err(Fault::usage(format!("there is no directory {}", directory.display()))
                 .hint("run it in a checkout of the workspace")
                 .into());
         }
     }
-    let [base, ingress] = manifests.map(|directory| directory.join(format!("{name}.yaml")));
-    if let Some(there) = [&crate_, &base, &ingress].into_iter().find(|path| path.symlink_metadata().is_ok()) {
-        let there = there.strip_prefix(root).unwrap_or(there).display();
+    let manifests = manifests.map(|directory| directory.join(format!("{name}.yaml")));
+    let places: Vec<_> = [&crate_].into_iter().chain(&manifests).collect();
+    if let Some(there) = places.iter().find(|path| path.symlink_metadata().is_ok()) {
+        let there = there.strip_prefix(root).unwrap_or(there.as_path()).display();
         let fault = Fault::usage(format!("`{name}` is taken: {there} is there already"));
         return Err(fault.hint("choose another name, or remove it first").into());
     }
-    write_all(name, root, &[&crate_, &base, &ingress])?;
+    write_all(name, root, &places)?;
 
     let files: Vec<_> = FILES.iter().map(|(path, _)| format!("  {}\n", path.replace("NAME", name))).collect();
     Ok(format!(
@@ -146,7 +151,13 @@ mod tests {
 
     fn workspace() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
-        for directory in ["services/baz", "manifests/base", "manifests/ingress"] {
+        for directory in [
+            "services/baz",
+            "manifests/base",
+            "manifests/ingress",
+            "manifests/policy/http",
+            "manifests/policy/grpc",
+        ] {
             fs::create_dir_all(root.path().join(directory)).unwrap();
         }
         root
@@ -176,6 +187,8 @@ mod tests {
         wrote
           services/qux/Cargo.toml
           services/qux/src/main.rs
+          manifests/policy/http/qux.yaml
+          manifests/policy/grpc/qux.yaml
           manifests/base/qux.yaml
           manifests/ingress/qux.yaml
 
@@ -184,7 +197,7 @@ mod tests {
           cargo xtask call qux:80/
         ");
         let files = files(root.path());
-        assert_eq!(files.len(), 4, "{:?}", files.keys());
+        assert_eq!(files.len(), 6, "{:?}", files.keys());
         assert!(files.values().all(|text| text.contains("qux") && !text.contains("NAME")));
         assert!(!root.path().join(".new-qux").exists());
     }
@@ -208,6 +221,45 @@ mod tests {
             (Some("qux"), Some("qux"))
         );
         assert_eq!(ingress.spec.unwrap().rules.unwrap()[0].host.as_deref(), Some("qux.localhost"));
+    }
+
+    #[test]
+    fn its_policies_let_the_ingress_in_and_nobody_else() {
+        use crate::workspace::policies::Policies;
+        use policy::authz::Client;
+        use policy::cluster::ClusterInfo;
+        use policy::inbound::{Inbound, Verdict};
+        use policy::model::{Objects, Workload};
+        use policy::route::{Protocol, Request};
+
+        let root = workspace();
+        create("qux", root.path()).unwrap();
+        let files = files(root.path());
+        let deployment = files["manifests/base/qux.yaml"].split("\n---\n").nth(2).unwrap();
+        let workload = Workload::of(&serde_saphyr::from_str(deployment).unwrap());
+        let (cluster, headers) = (ClusterInfo::default(), http::HeaderMap::new());
+        let request = Request {
+            protocol: Protocol::Http1,
+            method: &http::Method::GET,
+            authority: Some("qux"),
+            path: "/",
+            query: None,
+            headers: &headers,
+        };
+        for mode in ["http", "grpc"] {
+            let path = PathBuf::from("manifests/policy").join(mode);
+            let mut objects = Objects::default();
+            Policies::read(root.path(), &[path]).unwrap().add_to(&mut objects);
+            let inbound = Inbound::new(&workload, &objects, &cluster);
+            let verdict = |account: &str, namespace: &str| {
+                let identity = cluster.identity(account, namespace);
+                let client = Client { address: "10.244.0.10".parse().unwrap(), identity: Some(&identity) };
+                inbound.port(8080).decide(&client, &request).verdict
+            };
+            assert_eq!(verdict("ingress-nginx", "ingress-nginx"), Verdict::Allow, "{mode}");
+            assert_eq!(verdict("foo", "default"), Verdict::Deny, "{mode}");
+            assert_eq!(inbound.ignored, [], "{mode}");
+        }
     }
 
     #[test]
