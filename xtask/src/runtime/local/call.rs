@@ -33,6 +33,9 @@ pub struct Reach {
     pub authority: String,
     /// It is a gRPC call: see [`is_grpc`].
     pub grpc: bool,
+    /// Where the server is asked for its descriptors: past the sidecars, so that policies decide on the call alone and
+    /// nothing but the call is observed. None: where it is called.
+    pub reflection: Option<SocketAddr>,
 }
 
 /// How many answers each pod gave to the call, as the client's sidecar saw it.
@@ -58,7 +61,8 @@ pub async fn call(
 ) -> anyhow::Result<CallAnswer> {
     let timeout = Duration::from_millis(asked.timeout_ms.max(1));
     let client = Client::new(reach.address, reach.grpc);
-    let messages = Messages::new(client.clone(), &reach.authority, &asked.path, timeout);
+    let described = reach.reflection.map_or_else(|| client.clone(), |address| Client::new(address, true));
+    let messages = Messages::new(described, &reach.authority, &asked.path, timeout);
     let call = Arc::new(Call {
         template: template(asked, reach, &messages, timeout).await?,
         grpc: reach.grpc,

@@ -26,11 +26,16 @@ fn get(path: &str) -> CallRequest {
 }
 
 fn http(address: SocketAddr) -> Reach {
-    Reach { address, authority: "baz.default.svc.cluster.local:80".to_owned(), grpc: false }
+    Reach { address, authority: "baz.default.svc.cluster.local:80".to_owned(), grpc: false, reflection: None }
 }
 
 fn grpc(address: SocketAddr) -> Reach {
-    Reach { address, authority: "baz.default.svc.cluster.local:9090".to_owned(), grpc: true }
+    Reach {
+        address,
+        authority: "baz.default.svc.cluster.local:9090".to_owned(),
+        grpc: true,
+        reflection: None,
+    }
 }
 
 /// A server whose pod is called `pod`, and says what it was asked. Counts its connections.

@@ -39,12 +39,13 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
     let authority = format!("{}.{namespace}.svc.cluster.local:{number}", asked.service);
     let account = asked.service_account.as_deref().map(|account| known(plan, account)).transpose()?;
     let grpc = call::is_grpc(port, &asked.path);
+    let reflection = node.services.application(&asked.service, namespace, number);
     // Without the mesh nobody has an identity, as on a cluster.
     let Some((account, of)) = account.filter(|_| plan.mode.linkerd) else {
         let address = node
             .service_address(&asked.service, namespace, number)
             .ok_or_else(|| Fault::failed(format!("Service {} is not served", asked.service)))?;
-        return call::call(asked, &Reach { address, authority, grpc }, None).await;
+        return call::call(asked, &Reach { address, authority, grpc, reflection }, None).await;
     };
     let none_left = || Fault::environment("no loopback address is left for a client");
     let (pod, app) = (node.block.pod().ok_or_else(none_left)?, node.block.hidden().ok_or_else(none_left)?);
@@ -63,7 +64,7 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
     let nothing = node.policies.inbound(policy::model::Workload::default());
     let sidecar = mesh::Sidecar::start(spec, &node.issuer, nothing).await?;
     let address = sidecar.add_target(target).await?;
-    call::call(asked, &Reach { address, authority, grpc }, None).await
+    call::call(asked, &Reach { address, authority, grpc, reflection }, None).await
 }
 
 /// The `ServiceAccount` and the namespace that a name means: `bar`, `bar.default`, `ingress`. Errors with what is known.

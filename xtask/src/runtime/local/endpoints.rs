@@ -50,6 +50,8 @@ pub struct ReadyPod {
     pub labels: BTreeMap<String, String>,
     /// Its address.
     pub ip: Ipv4Addr,
+    /// Where its application listens; behind a sidecar another address.
+    pub app_ip: Ipv4Addr,
     /// Its named container ports.
     pub named_ports: BTreeMap<String, u16>,
     /// What its sidecar's certificate says; none without a sidecar.
@@ -138,6 +140,14 @@ impl ServiceTable {
         self.change(|table| {
             table.pods.remove(&(workload.namespace.clone(), workload.pod.clone()));
         });
+    }
+
+    /// Where the application of a ready pod behind a Service port listens, past its sidecar. None when none is ready.
+    pub fn application(&self, service: &str, namespace: &str, port: u16) -> Option<SocketAddr> {
+        let endpoint = self.subscribe(service, namespace, port)?.borrow().first().cloned()?;
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pod = table.pods.get(&(endpoint.workload.namespace.clone(), endpoint.workload.pod.clone()))?;
+        Some(SocketAddr::from((pod.app_ip, endpoint.addr.port())))
     }
 
     /// The ready endpoints of a Service port; none when there is no such port. `port` is the Service's.
@@ -235,6 +245,7 @@ pub mod tests {
             workload: workload(name),
             labels: BTreeMap::from([("app".into(), "baz".into()), ("tier".into(), "back".into())]),
             ip,
+            app_ip: ip,
             named_ports: BTreeMap::from([("http".into(), 8080)]),
             identity: None,
             opaque_ports: vec![],
@@ -268,6 +279,16 @@ pub mod tests {
         table.remove_pod(&workload("a"));
         assert_eq!(addresses(&watch), [""; 0]);
         assert!(table.subscribe("baz", "default", 81).is_none());
+    }
+
+    #[test]
+    fn an_application_is_found_past_its_sidecar() {
+        let table = ServiceTable::default();
+        table.set_service(baz(), service(TargetPort::Name("http".into())));
+        assert_eq!(table.application("baz", "default", 80), None);
+        let app_ip = Ipv4Addr::new(127, 9, 200, 7);
+        table.set_pod(ReadyPod { app_ip, ..ready_pod("a", Ipv4Addr::new(127, 9, 1, 1)) });
+        assert_eq!(table.application("baz", "default", 80), Some(SocketAddr::from((app_ip, 8080))));
     }
 
     #[test]

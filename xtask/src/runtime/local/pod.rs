@@ -364,6 +364,7 @@ impl Owner {
             workload: Arc::clone(&self.workload),
             labels: template.labels.clone(),
             ip: self.lease.ip(),
+            app_ip: self.hidden.as_ref().map_or(self.lease.ip(), Lease::ip),
             named_ports: template.ports.iter().filter_map(named).collect(),
             identity: template.meshed.then(|| self.workload.identity()),
             opaque_ports: template.opaque_ports.clone(),
