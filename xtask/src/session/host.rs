@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -59,6 +59,8 @@ impl Host {
             .route("/call", post(call))
             .route("/policy", post(policy))
             .route("/stop", post(stop_all))
+            // Of this user's own commands; many policies are more than the default of 2 MB.
+            .layer(DefaultBodyLimit::disable())
             .with_state(Served { runtime, events, stop });
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;

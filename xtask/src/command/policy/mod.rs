@@ -1,6 +1,6 @@
 //! `policy`: who may call what. One file a subcommand; this one says which.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use policy::model::Objects;
 
@@ -64,7 +64,14 @@ impl Live {
 fn from_root(paths: &[PathBuf], root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let here = std::env::current_dir()?;
     let place = |path: &PathBuf| {
-        let path = here.join(path);
+        let path = here.join(path).components().fold(PathBuf::new(), |mut whole, part| {
+            match part {
+                Component::CurDir => {}
+                Component::ParentDir => drop(whole.pop()),
+                part => whole.push(part),
+            }
+            whole
+        });
         path.strip_prefix(root).map_or_else(|_| path.clone(), Path::to_owned)
     };
     Ok(paths.iter().map(place).collect())
