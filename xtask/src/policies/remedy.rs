@@ -75,17 +75,70 @@ mod tests {
     #[test]
     fn a_client_with_an_identity_is_let_in_on_its_route() {
         let identity = "synthetic.default.serviceaccount.identity.linkerd.cluster.local";
-        insta::assert_snapshot!(remedy(&noted(Some(identity), true)), @"");
+        insta::assert_snapshot!(remedy(&noted(Some(identity), true)), @"
+        apiVersion: policy.linkerd.io/v1alpha1
+        kind: AuthorizationPolicy
+        metadata:
+          name: synthetic-to-baz-get-info
+        spec:
+          targetRef:
+            group: gateway.networking.k8s.io
+            kind: GRPCRoute
+            name: baz-get-info
+          requiredAuthenticationRefs:
+            - kind: ServiceAccount
+              name: synthetic
+        ---
+        ");
     }
 
     #[test]
     fn a_client_of_another_namespace_on_a_server_without_routes() {
         let identity = "prometheus.viz.serviceaccount.identity.linkerd.cluster.local";
-        insta::assert_snapshot!(remedy(&noted(Some(identity), false)), @"");
+        insta::assert_snapshot!(remedy(&noted(Some(identity), false)), @"
+        apiVersion: policy.linkerd.io/v1alpha1
+        kind: AuthorizationPolicy
+        metadata:
+          name: prometheus-to-baz-grpc
+        spec:
+          targetRef:
+            group: policy.linkerd.io
+            kind: Server
+            name: baz-grpc
+          requiredAuthenticationRefs:
+            - kind: ServiceAccount
+              name: prometheus
+              namespace: viz
+        ---
+        ");
     }
 
     #[test]
     fn a_client_without_an_identity_is_named_by_its_address() {
-        insta::assert_snapshot!(remedy(&noted(None, false)), @"");
+        insta::assert_snapshot!(remedy(&noted(None, false)), @"
+        # It has no identity: better give it a sidecar, and let its ServiceAccount in.
+        apiVersion: policy.linkerd.io/v1alpha1
+        kind: NetworkAuthentication
+        metadata:
+          name: unmeshed-to-baz-grpc
+        spec:
+          networks:
+            - cidr: 172.18.0.1/32
+        ---
+        apiVersion: policy.linkerd.io/v1alpha1
+        kind: AuthorizationPolicy
+        metadata:
+          name: unmeshed-to-baz-grpc
+        spec:
+          targetRef:
+            group: policy.linkerd.io
+            kind: Server
+            name: baz-grpc
+          requiredAuthenticationRefs:
+            - group: policy.linkerd.io
+              kind: NetworkAuthentication
+              name: unmeshed-to-baz-grpc
+        ---
+        ");
     }
 }
