@@ -12,6 +12,7 @@ use crate::workspace::manifests::Manifests;
 use crate::workspace::policies::Policies;
 use crate::workspace::problem::Problems;
 
+pub mod check;
 pub mod client;
 pub mod edges;
 pub mod effect;

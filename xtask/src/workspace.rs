@@ -11,13 +11,12 @@ mod document;
 mod files;
 pub mod manifests;
 pub mod names;
-#[allow(dead_code, reason = "the policy commands read with it")]
 pub mod policies;
 pub mod problem;
 mod required;
 mod scalar;
+mod schema;
 pub mod selector;
-#[allow(dead_code, reason = "the policy commands look places up with it")]
 pub mod source;
 mod typed;
 mod validation;
@@ -112,6 +111,20 @@ impl Workspace {
             .hint(format!("rename the binary of {first} or {second}")));
         }
         Ok(Self { root, target_directory: metadata.target_directory.into_std_path_buf(), services, members })
+    }
+
+    /// The workspace around a directory, without asking cargo: it is taken to build every image that is named.
+    /// For commands that build and run nothing and have no time to wait.
+    pub fn assumed(root: PathBuf, images: BTreeSet<String>) -> Self {
+        let service = |name: String| Service { package: name.clone(), dir: root.join(SERVICES), name };
+        let services = images.into_iter().map(service).collect();
+        Self { target_directory: root.join("target"), services, members: BTreeMap::new(), root }
+    }
+
+    /// The root of the workspace around a directory, without asking cargo; none if there is none.
+    pub fn root_of(directory: &Path) -> Option<PathBuf> {
+        let is_root = |path: &&Path| path.join("manifests").is_dir() && path.join("Cargo.toml").is_file();
+        directory.ancestors().find(is_root).map(Path::to_owned)
     }
 
     /// The service of this name.

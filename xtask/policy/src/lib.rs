@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod authz;
+pub mod check;
 pub mod cluster;
 pub mod explain;
 pub mod inbound;

@@ -83,7 +83,8 @@ fn http<P>(routes: &[&Route<HttpMatch, P>], plain: &Call) -> Vec<Sample> {
     samples
 }
 
-fn http_sample(own: &HttpMatch, hosts: &[HostMatch], plain: &Call) -> Option<Sample> {
+/// A request that a match takes; none where an expression does not tell which.
+pub(crate) fn http_sample(own: &HttpMatch, hosts: &[HostMatch], plain: &Call) -> Option<Sample> {
     let path = match &own.path {
         None => "/".to_owned(),
         Some(PathMatch::Exact(path) | PathMatch::Prefix(path)) => path.clone(),
@@ -119,19 +120,25 @@ fn grpc<P>(routes: &[&Route<GrpcMatch, P>], plain: &Call) -> Vec<Sample> {
     let mut first_service = None;
     for route in routes {
         for own in route.rules.iter().flat_map(|rule| &rule.matches) {
-            let Some(headers) = headers(&own.headers) else { continue };
+            let Some(sample) = grpc_sample(own, &route.hosts, plain) else { continue };
             first_service = first_service.or(own.service.as_deref());
-            let service = own.service.as_deref().unwrap_or("package.Service");
-            let method = own.method.as_deref().unwrap_or("Other");
-            let path = format!("/{service}/{method}");
-            let call = Call { headers, authority: authority(&route.hosts), path, ..plain.clone() };
-            samples.push(Sample { name: name(&call), call });
+            samples.push(sample);
         }
     }
     let path = first_service.map_or(ANY_METHOD.to_owned(), |service| format!("/{service}/Other"));
     let call = Call { path, ..plain.clone() };
     samples.push(Sample { name: name(&call), call });
     samples
+}
+
+/// A call that a match takes; none where an expression does not tell which.
+pub(crate) fn grpc_sample(own: &GrpcMatch, hosts: &[HostMatch], plain: &Call) -> Option<Sample> {
+    let headers = headers(&own.headers)?;
+    let service = own.service.as_deref().unwrap_or("package.Service");
+    let method = own.method.as_deref().unwrap_or("Other");
+    let path = format!("/{service}/{method}");
+    let call = Call { headers, authority: authority(hosts), path, ..plain.clone() };
+    Some(Sample { name: name(&call), call })
 }
 
 fn headers(own: &[HeaderMatch]) -> Option<HeaderMap> {

@@ -23,6 +23,8 @@ pub enum PolicyCommand {
     Apply(PolicyApply),
     /// Take policies away from the running environment
     Delete(PolicyDelete),
+    /// What is wrong or odd in policies, with place, cause and remedy; needs nothing running
+    Check(PolicyCheck),
     /// What becomes of one call, and why; needs nothing running
     Explain(PolicyExplain),
     /// Hold the declared expectations against the policies, or against what runs
@@ -60,6 +62,25 @@ pub struct PolicyDelete {
     /// Everything that is applied, whatever is in files
     #[arg(long, conflicts_with = "paths")]
     pub all: bool,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// What is wrong or odd in policies, each with its place, its cause and what to write instead. Needs nothing running.
+///
+/// The files are read as strictly as the API server with Linkerd's CRDs and its webhook reads them, and what they
+/// mean is held against the workloads, Services and Ingresses of manifests/: references to nothing, routes that no
+/// request meets, identities of nobody, probes that are locked out, calls of the services that nothing authorizes.
+/// By default the shipped policies of both protocols are checked, each by itself. Exit code 0 when nothing is
+/// wrong, 1 when something is, 2 when the files cannot be read as policies.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask policy check\n  \
+    cargo xtask policy check manifests/policy/grpc/baz.yaml my-policies/\n  \
+    cargo xtask policy check -o json | jq '.findings[] | select(.severity == \"error\")'")]
+pub struct PolicyCheck {
+    /// Files, or directories with them, checked together; the shipped policies by default
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
     #[arg(short, long, default_value = "text")]
     pub output: Output,
 }

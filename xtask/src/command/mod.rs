@@ -35,7 +35,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             let session = session::attach(&Checkout::open().await?.state)?;
             call::run(args, &session).await
         }
-        Command::Policy(args) => policy::run(args).await,
+        Command::Policy(args) => policy::run(args, colour).await,
         Command::Smoke(args) => smoke::run(args, colour).await,
         Command::Doctor(args) => doctor::run(args, colour).await,
         Command::New(args) => new::run(&args, &Checkout::open().await?.root),

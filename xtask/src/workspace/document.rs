@@ -128,6 +128,15 @@ impl Document {
         (at.line, at.column)
     }
 
+    /// What is at a field; none where nothing is written.
+    pub fn find(&self, spot: &Spot) -> Option<&Node> {
+        spot.0.iter().try_fold(&*self.root, |node, step| match (step, &node.kind) {
+            (Step::Key(key), Kind::Mapping(mapping)) => mapping.get(key).map(|entry| &*entry.value),
+            (Step::Index(index), Kind::Sequence(items)) => items.get(*index).map(|item| &**item),
+            _ => None,
+        })
+    }
+
     /// A mistake at a field.
     pub fn problem(&self, spot: &Spot, message: impl Into<String>) -> Problem {
         let (line, column) = self.locate(spot);

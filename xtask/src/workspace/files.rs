@@ -54,13 +54,24 @@ fn content(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(cannot)
 }
 
+/// A file's text; where it ends to be text, and what it is instead.
+fn text(bytes: &[u8]) -> Result<&str, (usize, &'static str)> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err((0, "UTF-16 text"));
+    }
+    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
+        return Err((at, "not text, or UTF-16: it has a NUL byte"));
+    }
+    std::str::from_utf8(bytes).map_err(|error| (error.valid_up_to(), "not UTF-8 text"))
+}
+
 /// The roots of a file's documents. What is wrong in it is told.
 pub fn documents(file: &Path, bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<Arc<Node>> {
-    let text = match std::str::from_utf8(bytes) {
+    let text = match text(bytes) {
         Ok(text) => text,
-        Err(error) => {
-            let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
-            let message = "not UTF-8 text; save the file as UTF-8".to_owned();
+        Err((end, what)) => {
+            let line = bytes[..end].split(|&byte| byte == b'\n').count();
+            let message = format!("{what}; save the file as UTF-8");
             problems.push(Problem { file: file.to_owned(), line, column: 0, message });
             return Vec::new();
         }

@@ -51,8 +51,18 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
+/// Unlike a label by itself, one of several may be of any length.
 fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_label)
+    text.len() <= 253 && is_dotted(text)
+}
+
+/// Labels of any length with dots between, as the CRDs of the Gateway API write it.
+pub(super) fn is_dotted(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let label = |label: &str| {
+        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    text.split('.').all(label)
 }
 
 fn is_port_name(text: &str) -> bool {
@@ -141,7 +151,7 @@ mod tests {
         let long = "a".repeat(64);
         judge(LABEL, &["a", "0a", "a-b"], &["", "-a", "a-", "A", "a.b", &long]);
         judge(SERVICE_NAME, &["a", "a0"], &["0a", "a.b"]);
-        judge(SUBDOMAIN, &["a.b", "a"], &["a..b", ".a", "A.b", ""]);
+        judge(SUBDOMAIN, &["a.b", "a", &long], &["a..b", ".a", "A.b", ""]);
         judge(PORT_NAME, &["http", "h2-c"], &["80", "a--b", "abcdefghijklmnop", "Http"]);
         judge(KEY, &["app", "linkerd.io/inject", "A_b.c"], &["", "a/b/c", "/a", "a b"]);
         judge(LABEL_VALUE, &["", "A_b.c-1"], &["-a", "a b", &long]);

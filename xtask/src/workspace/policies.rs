@@ -1,21 +1,31 @@
 //! Policies as typed objects, read as strictly as the API server does with Linkerd's CRDs and
 //! `--validate=strict`, every mistake in every file told at once.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Namespace;
-use policy::model::{
-    AuthorizationPolicy, GATEWAY, GRPCRoute, HTTPLocalRateLimitPolicy, HTTPRoute, LINKERD,
-    MeshTLSAuthentication, NetworkAuthentication, Objects, Server,
+use ::policy::model::{
+    AuthorizationPolicy, GRPCRoute, HTTPLocalRateLimitPolicy, HTTPRoute, MeshTLSAuthentication, Named as _,
+    NetworkAuthentication, Objects, Server,
 };
+use k8s_openapi::api::core::v1::Namespace;
 use serde::de::DeserializeOwned;
 
-use super::document::{Document, Spot, Type};
-use super::problem::{Problem, Problems, suggest};
+use super::document::{Document, Spot};
+use super::problem::{Problem, Problems};
+use super::schema;
 use super::source::{Documents, Source, Sourced};
-use super::yaml::{self, Node};
+use super::validation::{Report, policy, route};
+use super::yaml::{At, Node};
 use super::{files, typed};
+
+mod crd;
+pub(super) mod forms;
+mod kind;
+
+use crd::Crd;
+use kind::{KnownKind, Unread};
 
 /// Every policy of some files, in the order of file names and lines.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +40,10 @@ pub struct Policies {
     /// Of both groups.
     pub http_routes: Vec<Sourced<HTTPRoute>>,
     pub grpc_routes: Vec<Sourced<GRPCRoute>>,
+    /// The files that were read.
+    pub files: Vec<PathBuf>,
+    /// What is wrong with objects that are here all the same: they are written for an older Linkerd.
+    pub outdated: Vec<Problem>,
     /// To find the line of a field.
     pub documents: Documents,
 }
@@ -40,6 +54,12 @@ impl Policies {
     /// mistake in all of them, a path that is not there or has nothing to read included.
     pub fn read(root: &Path, paths: &[PathBuf]) -> Result<Self, Problems> {
         let mut problems = Vec::new();
+        let policies = Self::gather(root, paths, &mut problems);
+        Problems::check(problems).map(|()| policies)
+    }
+
+    /// As [`Policies::read`], with what could be read all the same.
+    pub fn gather(root: &Path, paths: &[PathBuf], problems: &mut Vec<Problem>) -> Self {
         let mut meant = Vec::new();
         for path in paths {
             if !root.join(path).is_dir() {
@@ -48,8 +68,7 @@ impl Policies {
             }
             match files::list(root, path) {
                 Ok(found) if found.is_empty() => {
-                    let message = "has no *.yaml; write one, or name another directory";
-                    problems.push(Problem::of_file(path, message));
+                    problems.push(Problem::of_file(path, nothing_in(&root.join(path))));
                 }
                 Ok(found) => meant.extend(found),
                 Err(error) => problems.push(Problem::of_file(path, format!("cannot read it: {error}"))),
@@ -57,9 +76,20 @@ impl Policies {
         }
         meant.sort();
         meant.dedup();
-        let contents = files::contents(root, meant, &mut problems);
-        let policies = Self::parse(contents, &mut problems);
-        Problems::check(problems).map(|()| policies)
+        let contents = files::contents(root, meant, problems);
+        Self::parse(contents, problems)
+    }
+
+    /// How many objects there are.
+    pub fn count(&self) -> usize {
+        self.namespaces.len()
+            + self.servers.len()
+            + self.authorization_policies.len()
+            + self.mesh_tls_authentications.len()
+            + self.network_authentications.len()
+            + self.rate_limits.len()
+            + self.http_routes.len()
+            + self.grpc_routes.len()
     }
 
     /// The objects of these files (path, content). Mistakes are added to `problems`; an object with one is
@@ -72,7 +102,9 @@ impl Policies {
             for root in files::documents(&file, &bytes, problems) {
                 policies.add(&file, root, problems);
             }
+            policies.files.push(file);
         }
+        policies.repeated(problems);
         policies
     }
 
@@ -91,97 +123,144 @@ impl Policies {
         add(&self.grpc_routes, &mut objects.grpc_routes);
     }
 
+    /// No two objects of a kind have one name: the last would be in force, by the order of files.
+    fn repeated(&self, problems: &mut Vec<Problem>) {
+        let mut first: BTreeMap<(String, String, String), &Source> = BTreeMap::new();
+        macro_rules! each {
+            ($($list:ident: $kind:expr),+ $(,)?) => {
+                $(for Sourced { object, source } in &self.$list {
+                    let kind: String = $kind(object);
+                    let name = object.name().to_owned();
+                    let key = (kind, object.namespace().to_owned(), name);
+                    if let Some(Source { file, line }) = first.get(&key) {
+                        let place = format!("{}:{line}", file.display());
+                        let (kind, _, name) = &key;
+                        let kind = kind.split('.').next().unwrap_or_default();
+                        let message = format!(
+                            "duplicate {kind} \"{name}\", the other is at {place}; rename or remove one"
+                        );
+                        let spot = Spot::root().keys(&["metadata", "name"]);
+                        problems.push(self.documents.problem(source, &spot, message));
+                    } else {
+                        first.insert(key, source);
+                    }
+                })+
+            };
+        }
+        each!(
+            namespaces: |_: &Namespace| "Namespace".to_owned(),
+            servers: |own: &Server| own.kind.clone(),
+            authorization_policies: |own: &AuthorizationPolicy| own.kind.clone(),
+            mesh_tls_authentications: |own: &MeshTLSAuthentication| own.kind.clone(),
+            network_authentications: |own: &NetworkAuthentication| own.kind.clone(),
+            rate_limits: |own: &HTTPLocalRateLimitPolicy| own.kind.clone(),
+            http_routes: |own: &HTTPRoute| format!("HTTPRoute.{}", own.group()),
+            grpc_routes: |own: &GRPCRoute| own.kind.clone(),
+        );
+    }
+
     fn add(&mut self, file: &Path, root: Arc<Node>, problems: &mut Vec<Problem>) {
         let source = Source { file: file.to_owned(), line: root.at.line };
         let document = Document::new(file, root);
-        match kind(&document) {
-            Ok(KnownKind::Namespace) => read(&document, &source, &mut self.namespaces, problems),
-            Ok(KnownKind::Server) => read(&document, &source, &mut self.servers, problems),
-            Ok(KnownKind::AuthorizationPolicy) => {
-                read(&document, &source, &mut self.authorization_policies, problems);
+        let known = match kind::of(&document) {
+            Ok(known) => known,
+            Err(Unread::Outdated(known, problem)) => {
+                self.outdated.push(problem.clone());
+                problems.push(problem);
+                known
             }
-            Ok(KnownKind::MeshTLSAuthentication) => {
-                read(&document, &source, &mut self.mesh_tls_authentications, problems);
+            Err(Unread::Unknown(problem)) => {
+                problems.push(problem);
+                return;
             }
-            Ok(KnownKind::NetworkAuthentication) => {
-                read(&document, &source, &mut self.network_authentications, problems);
+        };
+        let mut reading = Reading { document: &document, source: &source, problems };
+        match known {
+            KnownKind::Namespace => {
+                reading.take(&mut self.namespaces, &crd::NAMESPACE_OBJECT, policy::namespace);
             }
-            Ok(KnownKind::HTTPLocalRateLimitPolicy) => {
-                read(&document, &source, &mut self.rate_limits, problems);
+            KnownKind::Server => reading.take(&mut self.servers, &crd::SERVER, policy::server),
+            KnownKind::AuthorizationPolicy => {
+                let check = policy::authorization_policy;
+                reading.take(&mut self.authorization_policies, &crd::AUTHORIZATION_POLICY, check);
             }
-            Ok(KnownKind::HTTPRoute) => read(&document, &source, &mut self.http_routes, problems),
-            Ok(KnownKind::GRPCRoute) => read(&document, &source, &mut self.grpc_routes, problems),
-            Err(problem) => problems.push(problem),
+            KnownKind::MeshTLSAuthentication => {
+                let check = policy::mesh_tls_authentication;
+                reading.take(&mut self.mesh_tls_authentications, &crd::MESH_TLS_AUTHENTICATION, check);
+            }
+            KnownKind::NetworkAuthentication => {
+                let check = policy::network_authentication;
+                reading.take(&mut self.network_authentications, &crd::NETWORK_AUTHENTICATION, check);
+            }
+            KnownKind::HTTPLocalRateLimitPolicy => {
+                reading.take(&mut self.rate_limits, &crd::RATE_LIMIT, policy::rate_limit);
+            }
+            KnownKind::GatewayHTTPRoute => {
+                reading.take(&mut self.http_routes, &crd::GATEWAY_HTTP_ROUTE, route::http_route);
+            }
+            KnownKind::LinkerdHTTPRoute => {
+                reading.take(&mut self.http_routes, &crd::LINKERD_HTTP_ROUTE, route::http_route);
+            }
+            KnownKind::GRPCRoute => {
+                reading.take(&mut self.grpc_routes, &crd::GRPC_ROUTE, route::grpc_route);
+            }
         }
         self.documents.keep(source, document);
     }
 }
 
-#[derive(Clone, Copy)]
-enum KnownKind {
-    Namespace,
-    Server,
-    AuthorizationPolicy,
-    MeshTLSAuthentication,
-    NetworkAuthentication,
-    HTTPLocalRateLimitPolicy,
-    HTTPRoute,
-    GRPCRoute,
+/// That a directory has no file to read, and what it has instead.
+fn nothing_in(directory: &Path) -> String {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    let mut names: Vec<_> =
+        directories.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    if names.is_empty() {
+        "has no *.yaml; write one, or name another directory".to_owned()
+    } else {
+        format!("has no *.yaml, and directories in it are not looked into; name one: {}", names.join(", "))
+    }
 }
 
-/// Kinds, with the group and version of today's Linkerd.
-const KNOWN: [(&str, &str, &str, KnownKind); 9] = [
-    ("Namespace", "", "v1", KnownKind::Namespace),
-    ("Server", LINKERD, "v1beta3", KnownKind::Server),
-    ("AuthorizationPolicy", LINKERD, "v1alpha1", KnownKind::AuthorizationPolicy),
-    ("MeshTLSAuthentication", LINKERD, "v1alpha1", KnownKind::MeshTLSAuthentication),
-    ("NetworkAuthentication", LINKERD, "v1alpha1", KnownKind::NetworkAuthentication),
-    ("HTTPLocalRateLimitPolicy", LINKERD, "v1alpha1", KnownKind::HTTPLocalRateLimitPolicy),
-    ("HTTPRoute", GATEWAY, "v1", KnownKind::HTTPRoute),
-    ("HTTPRoute", LINKERD, "v1beta3", KnownKind::HTTPRoute),
-    ("GRPCRoute", GATEWAY, "v1", KnownKind::GRPCRoute),
-];
-
-/// Which type a document is of. Errors with what is known.
-fn kind(document: &Document) -> Result<KnownKind, Problem> {
-    let Type { version, kind } = document.type_of()?;
-    let (group, version_only) = version.split_once('/').unwrap_or(("", version));
-    let of_kind = || KNOWN.into_iter().filter(|known| known.0 == kind);
-    if of_kind().next().is_none() {
-        let remedy = suggest(kind, KNOWN.map(|known| known.0));
-        return Err(document.problem(&Spot::root().key("kind"), format!("unknown kind \"{kind}\"{remedy}")));
-    }
-    if let Some(known) = of_kind().find(|known| (known.1, known.2) == (group, version_only)) {
-        return Ok(known.3);
-    }
-    let today = |known: &(&str, &str, &str, _)| match known.1 {
-        "" => known.2.to_owned(),
-        group => format!("{group}/{}", known.2),
-    };
-    let mut meant: Vec<_> = of_kind().filter(|known| known.1 == group).collect();
-    if meant.is_empty() {
-        meant = of_kind().collect();
-    }
-    let remedy = meant.iter().map(today).collect::<Vec<_>>().join(" or ");
-    let message = format!("unknown apiVersion \"{version}\" of {kind}; write {remedy}");
-    Err(document.problem(&Spot::root().key("apiVersion"), message))
+/// One document on its way to an object.
+struct Reading<'a> {
+    document: &'a Document,
+    source: &'a Source,
+    problems: &'a mut Vec<Problem>,
 }
 
-fn read<T: DeserializeOwned>(
-    document: &Document,
-    source: &Source,
-    into: &mut Vec<Sourced<T>>,
-    problems: &mut Vec<Problem>,
-) {
-    let name = document.type_of().map_or("object", |own| own.kind);
-    match typed::read::<T>(name, document.root()) {
-        Ok(object) => into.push(Sourced { object, source: source.clone() }),
-        Err(mistakes) => {
-            let problem = |(at, message): (yaml::At, String)| document.problem_at(at, message);
-            problems.extend(mistakes.into_iter().map(problem));
+impl Reading<'_> {
+    /// Adds the object unless something is wrong with it, which is told.
+    fn take<T: DeserializeOwned>(
+        &mut self,
+        into: &mut Vec<Sourced<T>>,
+        crd: &'static Crd,
+        check: fn(&T, &mut Report<'_>),
+    ) {
+        let (document, kind) = (self.document, crd.kind);
+        let problem = |(at, message): (At, String)| document.problem_at(at, message);
+        let mistakes = schema::check(kind, document.root(), &crd.object);
+        if !mistakes.is_empty() {
+            self.problems.extend(mistakes.into_iter().map(problem));
+            return;
+        }
+        match typed::read_checked::<T>(kind, document.root()) {
+            Ok(object) => {
+                let mut report = Report::new(kind, document);
+                check(&object, &mut report);
+                let found = report.into_problems();
+                if found.is_empty() {
+                    into.push(Sourced { object, source: self.source.clone() });
+                }
+                self.problems.extend(found);
+            }
+            Err(mistakes) => self.problems.extend(mistakes.into_iter().map(problem)),
         }
     }
 }
 
+#[cfg(test)]
+mod bad_input;
 #[cfg(test)]
 mod tests;

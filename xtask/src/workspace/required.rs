@@ -55,32 +55,6 @@ pub fn required(kind: &str) -> &'static [&'static str] {
         "OwnerReference" => &["apiVersion", "kind", "name", "uid"],
         "HTTPIngressPath" => &["pathType", "backend"],
         "HTTPIngressRuleValue" => &["paths"],
-        _ => of_policies(kind),
-    }
-}
-
-/// The same for policies, as their CRDs say.
-fn of_policies(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "Server"
-        | "AuthorizationPolicy"
-        | "MeshTLSAuthentication"
-        | "NetworkAuthentication"
-        | "HTTPLocalRateLimitPolicy"
-        | "HTTPRoute"
-        | "GRPCRoute" => &["metadata", "spec"],
-        "Namespace" => &["metadata"],
-        "ServerSpec" => &["port"],
-        "AuthorizationPolicySpec" => &["targetRef", "requiredAuthenticationRefs"],
-        "NetworkAuthenticationSpec" => &["networks"],
-        "Network" => &["cidr"],
-        "HTTPLocalRateLimitPolicySpec" => &["targetRef"],
-        "Limit" => &["requestsPerSecond"],
-        "Override" => &["requestsPerSecond", "clientRefs"],
-        "LocalTargetRef" | "NamespacedTargetRef" => &["kind", "name"],
-        "ParentRef" | "BackendRef" => &["name"],
-        "ValueMatch" | "HeaderChange" => &["name", "value"],
-        "RouteFilter" | "PathModifier" => &["type"],
         _ => &[],
     }
 }

@@ -36,6 +36,20 @@ impl Scalar {
         }
     }
 
+    /// A number without a fraction, as JSON takes it: `80`, and also `80.0`.
+    pub fn whole(&self) -> Option<i64> {
+        match self {
+            Self::Integer(number, _) => Some(*number),
+            #[expect(clippy::cast_possible_truncation, reason = "it has no fraction, and is in range")]
+            Self::Float(text) => text
+                .parse::<f64>()
+                .ok()
+                .filter(|number| number.fract() == 0.0 && number.abs() < 9e15)
+                .map(|number| number as i64),
+            _ => None,
+        }
+    }
+
     /// As a key: what was written.
     pub fn key(&self) -> &str {
         match self {

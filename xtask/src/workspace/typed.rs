@@ -20,14 +20,39 @@ use super::scalar::Scalar;
 use super::yaml::{At, Entry, Kind, Mapping, Node};
 
 /// Mistakes that are told of one object: more than anyone reads at once, and a bound on reading it again.
-const MAX_MISTAKES: usize = 64;
+pub const MAX_MISTAKES: usize = 64;
 
 /// The object, or as many mistakes as could be found, in no order. `name` is what paths begin with.
 pub fn read<T: DeserializeOwned>(name: &str, root: &Node) -> Result<T, Vec<(At, String)>> {
     let reader = Reader::default();
     let trail = Trail::Root(name);
     duplicates(root, &trail, &reader);
-    let value = Value { node: root, trail: &trail, reader: &reader };
+    read_with(reader, &trail, root)
+}
+
+/// A part of an object as [`read`], without a look for repeated keys.
+pub fn read_part<T: DeserializeOwned>(trail: &Trail<'_>, node: &Node) -> Result<T, Vec<(At, String)>> {
+    read_with(Reader::default(), trail, node)
+}
+
+/// An object that was held against its schema: fields that the type does not have are passed over.
+pub fn read_checked<T: DeserializeOwned>(name: &str, root: &Node) -> Result<T, Vec<(At, String)>> {
+    read_with(Reader { checked: true, ..Reader::default() }, &Trail::Root(name), root)
+}
+
+/// The repeated keys of an object.
+pub fn duplicates_of(name: &str, root: &Node) -> BTreeSet<(At, String)> {
+    let reader = Reader::default();
+    duplicates(root, &Trail::Root(name), &reader);
+    reader.mistakes.into_inner()
+}
+
+fn read_with<T: DeserializeOwned>(
+    reader: Reader,
+    trail: &Trail<'_>,
+    root: &Node,
+) -> Result<T, Vec<(At, String)>> {
+    let value = Value { node: root, trail, reader: &reader };
     let mut object = None;
     for _ in 0..MAX_MISTAKES {
         let aside = reader.aside.borrow().len();
@@ -58,6 +83,8 @@ struct Reader {
     mistakes: RefCell<BTreeSet<(At, String)>>,
     /// The ids of nodes that were told of and are skipped from then on.
     aside: RefCell<HashSet<usize>>,
+    /// Unknown and missing fields are no matter.
+    checked: bool,
 }
 
 impl Reader {
@@ -67,10 +94,6 @@ impl Reader {
         }
     }
 
-    fn has_told(&self) -> bool {
-        !self.mistakes.borrow().is_empty()
-    }
-
     fn is_full(&self) -> bool {
         self.mistakes.borrow().len() >= MAX_MISTAKES
     }
@@ -78,7 +101,7 @@ impl Reader {
 
 /// Where in the object a value is, for messages.
 #[derive(Clone, Copy)]
-enum Trail<'a> {
+pub enum Trail<'a> {
     Root(&'a str),
     Key(&'a Trail<'a>, &'a str),
     Index(&'a Trail<'a>, usize),
@@ -133,11 +156,6 @@ impl Failure {
     fn told(self, value: Value<'_>) -> Told {
         match self {
             Self::Told => Told,
-            // The table of required fields has told it, at its place.
-            Self::Untold(message) if message.starts_with("missing field") && value.reader.has_told() => {
-                value.reader.aside.borrow_mut().insert(value.node.id);
-                Told
-            }
             Self::Untold(message) => {
                 let message = message
                     .replace("IntOrString", "an integer or a string")
@@ -216,6 +234,9 @@ impl<'a> Value<'a> {
     fn integer(self) -> Result<i64, Failure> {
         match &self.node.kind {
             Kind::Scalar(Scalar::Integer(number, _)) => Ok(*number),
+            Kind::Scalar(scalar) if self.reader.checked && scalar.whole().is_some() => {
+                Ok(scalar.whole().unwrap_or_default())
+            }
             Kind::Scalar(Scalar::Text(text)) if text.parse::<i64>().is_ok() => {
                 Err(self.wrong("an integer", "; remove the quotes"))
             }
@@ -240,7 +261,10 @@ impl<'de> Deserializer<'de> for Value<'_> {
             Kind::Scalar(Scalar::Null) => visitor.visit_unit(),
             Kind::Scalar(Scalar::Bool(value, _)) => visitor.visit_bool(*value),
             Kind::Scalar(Scalar::Integer(number, _)) => visitor.visit_i64(*number),
-            Kind::Scalar(Scalar::Float(text)) => visitor.visit_f64(text.parse().unwrap_or(f64::NAN)),
+            Kind::Scalar(scalar @ Scalar::Float(text)) => match scalar.whole() {
+                Some(number) if self.reader.checked => visitor.visit_i64(number),
+                _ => visitor.visit_f64(text.parse().unwrap_or(f64::NAN)),
+            },
             Kind::Scalar(Scalar::Text(text)) => visitor.visit_str(text),
             Kind::Sequence(_) => self.deserialize_seq(visitor),
             Kind::Mapping(_) => self.deserialize_map(visitor),
@@ -322,6 +346,9 @@ impl<'de> Deserializer<'de> for Value<'_> {
         visitor: V,
     ) -> Result<V::Value, Failure> {
         let mapping = self.mapping()?;
+        if self.reader.checked {
+            return visitor.visit_map(self.entries(mapping, Some(fields)));
+        }
         let trail = self.trail;
         // A required field that is there with a slip of the pen is not missing as well.
         let mut meant = Vec::new();

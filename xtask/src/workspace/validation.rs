@@ -1,7 +1,7 @@
 //! What the API server refuses in a well-formed object, as far as users meet it: one check a line,
 //! each with the field's place, the cause and the remedy. Across objects: `crate::plan`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -9,15 +9,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::document::{Document, Spot};
 use super::names::{self, Rule};
 use super::problem::{Problem, suggest};
+use super::scalar::Scalar;
+use super::yaml::Kind;
 
 mod deployment;
 mod ingress;
 mod pod;
+pub mod policy;
+pub mod route;
 mod service;
 
 pub use deployment::deployment;
 pub use ingress::ingress;
 pub use service::service;
+
+/// The largest annotations of an object, all together.
+const ANNOTATIONS_BYTES: usize = 256 << 10;
 
 /// Collects the mistakes of one object.
 pub struct Report<'a> {
@@ -40,6 +47,14 @@ impl<'a> Report<'a> {
     /// Tells a mistake at a field.
     fn tell(&mut self, spot: &Spot, message: &str) {
         self.problems.push(self.document.problem(spot, format!("{}{spot}: {message}", self.kind)));
+    }
+
+    /// The string that is written at a field.
+    fn text(&self, spot: &Spot) -> Option<&'a str> {
+        match &self.document.find(spot)?.kind {
+            Kind::Scalar(Scalar::Text(text)) => Some(text),
+            _ => None,
+        }
     }
 
     /// The text obeys the rule.
@@ -101,9 +116,15 @@ impl<'a> Report<'a> {
 
     fn metadata(&mut self, spot: &Spot, metadata: &ObjectMeta) {
         self.labels(&spot.key("labels"), metadata.labels.as_ref());
-        let annotations: BTreeSet<_> = metadata.annotations.iter().flatten().map(|(key, _)| key).collect();
-        for key in annotations {
-            self.obeys(&spot.keys(&["annotations", key]), key, &names::KEY);
+        let mut size = 0;
+        for (key, value) in metadata.annotations.iter().flatten() {
+            // Here, unlike in labels, capitals are allowed before the slash, too.
+            self.obeys(&spot.keys(&["annotations", key]), &key.to_lowercase(), &names::KEY);
+            size += key.len() + value.len();
+        }
+        if size > ANNOTATIONS_BYTES {
+            let (size, most) = (size >> 10, ANNOTATIONS_BYTES >> 10);
+            self.tell(&spot.key("annotations"), &format!("{size} KiB are too much; at most {most} KiB"));
         }
     }
 

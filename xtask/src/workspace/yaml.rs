@@ -80,10 +80,14 @@ pub fn documents(file: &Path, text: &str) -> (Vec<Arc<Node>>, Vec<Problem>) {
     for event in Parser::new_from_str(text) {
         let outcome = match event {
             Ok((event, span)) => composer.take(event, span),
-            Err(error) => Err((
-                at(error.marker().line(), error.marker().col()),
-                format!("broken YAML: {}", error.info()),
-            )),
+            Err(error) => {
+                // The parser has a limit of its own, which is no less than ours.
+                let message = match error.info().as_str() {
+                    "recursion limit exceeded" => too_deep(),
+                    info => format!("broken YAML: {info}"),
+                };
+                Err((at(error.marker().line(), error.marker().col()), message))
+            }
         };
         if let Err((at, message)) = outcome {
             composer.problems.push((at, message));
@@ -173,7 +177,7 @@ impl Composer {
 
     fn open(&mut self, at: At, anchor: usize, tag: Option<&Tag>, content: Content) -> Result<(), Failure> {
         if self.open.len() == MAX_DEPTH {
-            return Err((at, format!("nested more than {MAX_DEPTH} deep: this is no Kubernetes object")));
+            return Err((at, too_deep()));
         }
         if let Some(tag) = tag.filter(|tag| !matches!(tag.core_suffix(), Some("map" | "seq"))) {
             return Err((at, unknown_tag(tag)));
@@ -265,6 +269,10 @@ fn scalar(text: String, style: ScalarStyle, tag: Option<&Tag>) -> Result<Scalar,
         Some("int" | "float" | "bool" | "null") => Ok(Scalar::plain(text)),
         _ => Err(unknown_tag(tag)),
     }
+}
+
+fn too_deep() -> String {
+    format!("nested more than {MAX_DEPTH} deep: this is no Kubernetes object")
 }
 
 fn unknown_tag(tag: &Tag) -> String {

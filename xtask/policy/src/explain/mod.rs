@@ -16,6 +16,7 @@ use serde::Serialize;
 pub use chain::Link;
 use outbound::Left;
 pub use resolve::{Destination, Unanswerable, destination, speaks_grpc};
+pub(crate) use seen::mismatch_of as mismatch;
 pub use seen::{Seen, seen};
 
 use crate::authz::Client;

@@ -38,10 +38,12 @@ pub(super) fn shaped(http: u16, grpc: u8, call: &Call) -> Seen {
 /// Why a port cannot even read a request: its Server says that it speaks another protocol. Meshed clients' HTTP/1
 /// comes over HTTP/2 and is detected (`inbound/detect.rs` of linkerd2-proxy).
 pub(super) fn mismatch(policy: &PortPolicy, call: &Call, caller: &Caller) -> Option<&'static str> {
-    if caller.account.is_some() {
-        return None;
-    }
-    match (policy.protocol, call.protocol) {
+    if caller.account.is_some() { None } else { mismatch_of(policy.protocol, call.protocol) }
+}
+
+/// The same for a client without a sidecar.
+pub(crate) fn mismatch_of(served: ProxyProtocol, spoken: Protocol) -> Option<&'static str> {
+    match (served, spoken) {
         (ProxyProtocol::Grpc | ProxyProtocol::Http2, Protocol::Http1) => Some(
             "no answer: the port is served as HTTP/2 only, and the client speaks HTTP/1 without a sidecar",
         ),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub use compile::Ignored;
 pub use decide::{RequestVerdict, Verdict};
 pub use index::Inbound;
+pub(crate) use index::selects;
 pub use trace::{Step, Trace};
 
 use crate::authz::Authorization;

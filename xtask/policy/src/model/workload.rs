@@ -26,6 +26,8 @@ pub struct Workload {
     pub numbers: BTreeSet<u16>,
     /// The paths of the kubelet's HTTP probes, by port.
     pub probes: BTreeMap<u16, BTreeSet<String>>,
+    /// The ports of the kubelet's gRPC probes.
+    pub grpc_probes: BTreeSet<u16>,
 }
 
 /// A declared container port.
@@ -54,6 +56,7 @@ impl Workload {
             ports: pod.map(declared).unwrap_or_default(),
             numbers: pod.map(numbers).unwrap_or_default(),
             probes: pod.map(probes).unwrap_or_default(),
+            grpc_probes: pod.map(grpc_probes).unwrap_or_default(),
         }
     }
 
@@ -103,6 +106,12 @@ fn declared(pod: &PodSpec) -> Vec<Port> {
     ports.sort();
     ports.dedup();
     ports
+}
+
+fn grpc_probes(pod: &PodSpec) -> BTreeSet<u16> {
+    let all = containers(pod).flat_map(|own| [&own.liveness_probe, &own.readiness_probe, &own.startup_probe]);
+    let grpc = all.flatten().filter_map(|probe| probe.grpc.as_ref());
+    grpc.filter_map(|own| u16::try_from(own.port).ok()).filter(|port| *port > 0).collect()
 }
 
 fn numbers(pod: &PodSpec) -> BTreeSet<u16> {

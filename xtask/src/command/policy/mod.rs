@@ -14,6 +14,7 @@ use crate::runtime::{Running as _, Status};
 use crate::session::{self, Session};
 
 mod apply;
+mod check;
 mod delete;
 mod explain;
 mod graph;
@@ -21,11 +22,16 @@ mod ramp;
 mod test;
 
 /// Runs what was asked for.
-pub async fn run(args: Policy) -> anyhow::Result<Exit> {
+pub async fn run(args: Policy, colour: bool) -> anyhow::Result<Exit> {
+    if let PolicyCommand::Check(args) = &args.command {
+        // Without cargo, which would take longer than the rest.
+        return check::run(args, colour);
+    }
     let checkout = Checkout::open().await?;
     match args.command {
         PolicyCommand::Apply(args) => apply::run(&args, &checkout).await,
         PolicyCommand::Delete(args) => delete::run(&args, &checkout).await,
+        PolicyCommand::Check(args) => check::run(&args, colour),
         PolicyCommand::Explain(args) => explain::run(&args, &checkout),
         PolicyCommand::Test(args) => test::run(&args, &checkout).await,
         PolicyCommand::Ramp(args) => ramp::run(&args, &checkout).await,
