@@ -172,7 +172,8 @@ impl Environment {
     /// Builds services; those whose content changed are new images, which the next apply rolls out.
     async fn build(&self, services: Vec<String>, cancel: &CancellationToken) -> Result<(), BuildFailure> {
         let step = Step::start(&self.events, "build");
-        match self.builder.build(&services, &self.events, cancel).await {
+        let packages = self.current().workspace.packages();
+        match self.builder.build(&packages, &services, &self.events, cancel).await {
             Ok(images) => {
                 step.finish(plural(images.len(), "service"));
                 self.set(|current| current.images.extend(images));

@@ -52,8 +52,10 @@ pub struct Workspace {
 pub struct Service {
     /// The binary's, which is the image's.
     pub name: String,
-    /// What `cargo build --package` takes.
+    /// Its package's name.
     pub package: String,
+    /// Its package's id, by which cargo tells it from a dependency of the same name.
+    pub id: String,
     /// The package's directory; absolute.
     pub dir: PathBuf,
 }
@@ -98,6 +100,7 @@ impl Workspace {
                 package.targets.iter().filter(|target| target.is_bin()).map(|target| Service {
                     name: target.name.clone(),
                     package: package.name.to_string(),
+                    id: package.id.repr.clone(),
                     dir: directory(package),
                 })
             })
@@ -116,7 +119,7 @@ impl Workspace {
     /// The workspace around a directory, without asking cargo: it is taken to build every image that is named.
     /// For commands that build and run nothing and have no time to wait.
     pub fn assumed(root: PathBuf, images: BTreeSet<String>) -> Self {
-        let service = |name: String| Service { package: name.clone(), dir: root.join(SERVICES), name };
+        let service = |name: String| Service { package: name.clone(), id: String::new(), dir: root.join(SERVICES), name };
         let services = images.into_iter().map(service).collect();
         Self { target_directory: root.join("target"), services, members: BTreeMap::new(), root }
     }
@@ -125,6 +128,11 @@ impl Workspace {
     pub fn root_of(directory: &Path) -> Option<PathBuf> {
         let is_root = |path: &&Path| path.join("manifests").is_dir() && path.join("Cargo.toml").is_file();
         directory.ancestors().find(is_root).map(Path::to_owned)
+    }
+
+    /// The ids of the packages that the services are built from.
+    pub fn packages(&self) -> BTreeSet<String> {
+        self.services.iter().map(|service| service.id.clone()).collect()
     }
 
     /// The service of this name.

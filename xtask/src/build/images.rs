@@ -6,17 +6,13 @@
 //! (`cargo_never_writes_into_a_revision` watches that). So a link costs nothing, and pods of an old
 //! revision can be restarted while the next one is built.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
+use super::content::{self, ID};
 use crate::runtime::Image;
-
-/// Hexadecimal digits of an id: 48 bits of SHA-256.
-const ID: usize = 12;
 
 /// Revisions kept of each service beside those in use.
 const KEPT: usize = 3;
@@ -40,8 +36,8 @@ impl Store {
                 return Ok(Image { id, binary });
             }
         }
-        let id = content_id(program)?;
-        let binary = self.0.join(format!("{service}-{id}"));
+        let id = self.id(service, program)?;
+        let binary = self.path(service, &id);
         // By a rename, so that a pod that starts meanwhile never finds half a file. The name can exist
         // already: built again with the same content. The link is replaced to be recognised next time.
         let new = self.0.join(format!(".{service}-{id}.{}", std::process::id()));
@@ -67,6 +63,21 @@ impl Store {
         Ok(())
     }
 
+    /// The linker's name for the content, where it has one and no revision of another content has it.
+    fn id(&self, service: &str, program: &Path) -> io::Result<String> {
+        if let Some(id) = content::linked(program) {
+            let kept = self.path(service, &id);
+            if !kept.exists() || content::same(&kept, program)? {
+                return Ok(id);
+            }
+        }
+        content::hashed(program)
+    }
+
+    fn path(&self, service: &str, id: &str) -> PathBuf {
+        self.0.join(format!("{service}-{id}"))
+    }
+
     /// The revisions of a service: id and program, in no order.
     fn revisions(&self, service: &str) -> io::Result<Vec<(String, PathBuf)>> {
         let mut revisions = Vec::new();
@@ -79,21 +90,6 @@ impl Store {
         }
         Ok(revisions)
     }
-}
-
-fn content_id(program: &Path) -> io::Result<String> {
-    let mut file = File::open(program)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            read => hash.update(&buffer[..read]),
-        }
-    }
-    let mut id = format!("{:x}", hash.finalize());
-    id.truncate(ID);
-    Ok(id)
 }
 
 #[cfg(test)]
@@ -130,6 +126,21 @@ mod tests {
     }
 
     #[test]
+    fn a_build_id_that_is_no_hash_makes_no_two_programs_one() {
+        let (directory, store) = store();
+        let program = directory.path().join("baz");
+        let built = |content: &[u8]| {
+            let _ = fs::remove_file(&program);
+            fs::write(&program, content::tests::elf(&[7; 8], content)).unwrap();
+            store.keep("baz", &program).unwrap()
+        };
+        let (one, two) = (built(b"one"), built(b"two"));
+        assert_eq!(one.id, "070707070707");
+        assert_ne!(two.id, one.id);
+        assert_eq!((built(b"one"), built(b"two")), (one, two));
+    }
+
+    #[test]
     fn an_unchanged_program_is_not_read_again() {
         let (directory, store) = store();
         let program = directory.path().join("baz");
@@ -159,7 +170,7 @@ mod tests {
             .map(|n| {
                 link(&program, &n.to_string());
                 let built = std::time::UNIX_EPOCH + std::time::Duration::from_secs(n);
-                File::options().write(true).open(&program).unwrap().set_modified(built).unwrap();
+                fs::File::options().write(true).open(&program).unwrap().set_modified(built).unwrap();
                 store.keep("baz", &program).unwrap()
             })
             .collect();

@@ -31,6 +31,7 @@ pub struct Messages {
     said: Vec<Vec<String>>,
     /// Whether the next line may belong to the last of `said`.
     saying: bool,
+    succeeded: bool,
 }
 
 impl Messages {
@@ -52,6 +53,10 @@ impl Messages {
                 events
                     .extend(warnings.into_iter().map(|rendered| Event::Compiler { rendered, error: false }));
                 events
+            }
+            Ok(Message::BuildFinished(end)) => {
+                self.succeeded = end.success;
+                Vec::new()
             }
             // What build scripts emit, and kinds of message that newer cargos may add.
             _ => Vec::new(),
@@ -116,6 +121,11 @@ impl Messages {
 
     fn progress(&self, current: String) -> Event {
         Event::BuildProgress { done: self.done, current }
+    }
+
+    /// Cargo has said that all was built: nothing of it will change any more.
+    pub fn succeeded(&self) -> bool {
+        self.succeeded
     }
 
     /// The programs made, by name.

@@ -1,30 +1,35 @@
 //! Cargo builds, and the revisions that pods run.
 //!
-//! One cargo invocation a build. It always selects the whole workspace and says by `--bin` which programs
-//! to make of it: cargo unifies features over what is selected, so one service and all of them are built
-//! from the same dependencies, which are also those of a plain `cargo build`.
+//! One cargo invocation a build. It always selects the packages of all services and says by `--bin` which
+//! programs to make of them: cargo unifies features over what is selected, so one service and all of them are
+//! built from the same dependencies. That these are those of xtask and of a plain `cargo build` too is the
+//! manifests' doing (`tests/features.rs`); selecting the whole workspace would see to it as well, but costs
+//! each build tens of milliseconds for reading what only xtask depends on.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines};
 use tokio_util::sync::CancellationToken;
 
-use crate::process::cargo::{self, Tool};
+use crate::process::cargo;
 use crate::report::{Event, Events};
 use crate::runtime::Images;
 use crate::state::StateDir;
 
+mod content;
 mod failure;
 mod images;
 mod messages;
+mod running;
 #[cfg(test)]
 mod tests;
 
 pub use failure::BuildFailure;
 use messages::Messages;
+use running::{Line, Running};
 
 /// How this session builds.
 #[derive(Clone, Debug)]
@@ -40,11 +45,12 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Builds the services and keeps each as a revision. Emits progress and what the compiler says; on
+    /// Builds services and keeps each as a revision; `packages` are the ids of those of all services. Emits progress and what the compiler says; on
     /// failure every error is emitted before this returns. Nothing of it remains running when it is
-    /// cancelled, or dropped.
+    /// cancelled, or dropped; after a success cargo may still be putting its caches away.
     pub async fn build(
         &self,
+        packages: &BTreeSet<String>,
         services: &[String],
         events: &Events,
         cancel: &CancellationToken,
@@ -60,26 +66,43 @@ impl Builder {
             let file = std::fs::File::create(turn).ok()?;
             file.lock().ok().map(|()| file)
         });
-        let _turn = tokio::select! {
+        let turn = tokio::select! {
             turn = turn => turn.ok().flatten(),
             () = cancel.cancelled() => return Err(BuildFailure::Cancelled),
         };
-        let mut tool = cargo::cargo(&self.root, self.arguments(services))
+        let tool = cargo::cargo(&self.root, self.arguments(packages, services))
             .map_err(|error| BuildFailure::NoCargo(cargo::program(), error))?;
+        let mut running = Running::new(tool);
         let mut messages = Messages::default();
-        let status = tokio::select! {
-            status = listen(&mut tool, &mut messages, events) => Some(status),
-            () = cancel.cancelled() => None,
-        };
-        let Some(status) = status else {
-            tool.stop().await;
-            return Err(BuildFailure::Cancelled);
-        };
-        let status = status.map_err(|error| BuildFailure::NoCargo(cargo::program(), error))?;
-        if !status.success() {
-            return Err(failure(&messages, status, events));
+        while !messages.succeeded() {
+            let line = tokio::select! {
+                line = running.next() => line,
+                () = cancel.cancelled() => {
+                    running.stop().await;
+                    return Err(BuildFailure::Cancelled);
+                }
+            };
+            let told = match line {
+                Some(Line::Out(line)) => messages.stdout(&line),
+                Some(Line::Err(line)) => messages.stderr(&line),
+                None => break,
+            };
+            told.into_iter().for_each(|event| events.emit(event));
         }
-        self.keep(services, &messages).await
+        if messages.succeeded() {
+            let kept = self.keep(services, &messages).await;
+            // Cargo puts its caches away, which takes it tens of milliseconds: the next build waits for that.
+            tokio::spawn(async move {
+                let _ = running.end().await;
+                drop(turn);
+            });
+            return kept;
+        }
+        let status = running.end().await.map_err(|error| BuildFailure::NoCargo(cargo::program(), error))?;
+        if status.success() {
+            return self.keep(services, &messages).await;
+        }
+        Err(failure(&messages, status, events))
     }
 
     /// Removes the revisions that are neither recent nor `used`.
@@ -87,9 +110,10 @@ impl Builder {
         images::Store::new(self.state.images()).prune(services, used)
     }
 
-    fn arguments(&self, services: &[String]) -> Vec<OsString> {
+    fn arguments(&self, packages: &BTreeSet<String>, services: &[String]) -> Vec<OsString> {
         let format = if self.colour { "json-diagnostic-rendered-ansi" } else { "json" };
-        let mut arguments: Vec<OsString> = vec!["build".into(), "--workspace".into()];
+        let mut arguments: Vec<OsString> = vec!["build".into()];
+        arguments.extend(packages.iter().map(|package| format!("--package={package}").into()));
         arguments.extend(services.iter().map(|service| format!("--bin={service}").into()));
         arguments.push(format!("--message-format={format}").into());
         // All errors of all services at once; and words on standard error that `messages` can read.
@@ -120,35 +144,6 @@ impl Builder {
         // It is not aborted and does not panic, so this error can only come as we end.
         kept.await.unwrap_or(Err(BuildFailure::Cancelled))
     }
-}
-
-/// Reads what cargo says until it ends.
-async fn listen(tool: &mut Tool, messages: &mut Messages, events: &Events) -> std::io::Result<ExitStatus> {
-    let mut stdout = lines(tool.stdout());
-    let mut stderr = lines(tool.stderr());
-    while stdout.is_some() || stderr.is_some() {
-        let told = tokio::select! {
-            line = next(&mut stdout) => line.map(|line| messages.stdout(&line)),
-            line = next(&mut stderr) => line.map(|line| messages.stderr(&line)),
-        };
-        told.into_iter().flatten().for_each(|event| events.emit(event));
-    }
-    tool.wait().await
-}
-
-fn lines<R: AsyncRead>(pipe: Option<R>) -> Option<Lines<BufReader<R>>> {
-    pipe.map(|pipe| BufReader::new(pipe).lines())
-}
-
-/// The next line; none at the end, which then stays. Pends for ever on a pipe that has ended.
-async fn next<R: AsyncRead + Unpin>(pipe: &mut Option<Lines<BufReader<R>>>) -> Option<String> {
-    let Some(lines) = pipe else { return std::future::pending().await };
-    // Not UTF-8, or broken: no more from here.
-    let line = lines.next_line().await.ok().flatten();
-    if line.is_none() {
-        *pipe = None;
-    }
-    line
 }
 
 /// What the failure was. Cargo's own errors are emitted: a build script's, for one, are nowhere else.

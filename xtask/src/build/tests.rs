@@ -54,7 +54,12 @@ impl Workspace {
 
     async fn build(&self, services: &[&str]) -> Result<Images, BuildFailure> {
         let services: Vec<String> = services.iter().map(|&service| service.to_owned()).collect();
-        self.builder().build(&services, &self.events, &CancellationToken::new()).await
+        self.builder().build(&self.packages(), &services, &self.events, &CancellationToken::new()).await
+    }
+
+    fn packages(&self) -> BTreeSet<String> {
+        let id = |package: &str| format!("path+file://{}/{package}", self.directory.path().display());
+        ["one", "two"].map(id).into()
     }
 
     /// What the compiler said so far: errors or warnings.
@@ -177,8 +182,10 @@ async fn nothing_of_a_cancelled_build_goes_on() {
         ),
     );
     let cancel = CancellationToken::new();
-    let (builder, events, token) = (workspace.builder(), workspace.events.clone(), cancel.clone());
-    let build = tokio::spawn(async move { builder.build(&["one".to_owned()], &events, &token).await });
+    let (builder, packages) = (workspace.builder(), workspace.packages());
+    let (events, token) = (workspace.events.clone(), cancel.clone());
+    let build =
+        tokio::spawn(async move { builder.build(&packages, &["one".to_owned()], &events, &token).await });
     let pid = loop {
         let pid = fs::read_to_string(&pid_file).ok().and_then(|pid| pid.parse::<i32>().ok());
         if let Some(pid) = pid {
