@@ -3,7 +3,6 @@
 //! Plain notify and a pause awaited here, not its debouncer: that wakes up hundreds of times a second
 //! while nothing happens, and an idle `up` is to cost nothing.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,17 +14,16 @@ use tokio::time::Instant;
 
 use crate::report::{Event, Events};
 
+mod burst;
 pub mod redeploy;
 mod relevant;
 mod seen;
 #[cfg(test)]
 mod tests;
 
+use burst::Burst;
 use relevant::Relevant;
 use seen::Seen;
-
-/// A burst of events ends with this much silence. An atomic save takes two or three milliseconds.
-const QUIET: Duration = Duration::from_millis(20);
 
 /// A burst that does not end (a large checkout) is told in parts this long.
 const LONGEST: Duration = Duration::from_millis(250);
@@ -147,10 +145,12 @@ impl Tree {
                 continue;
             }
             let latest = Instant::now() + LONGEST;
-            let mut quiet = Instant::now() + QUIET;
-            while let Ok(Some(event)) = tokio::time::timeout_at(quiet.min(latest), notified.recv()).await {
+            let mut last = Instant::now();
+            loop {
+                let silence = (last + burst.silence()).min(latest);
+                let Ok(Some(event)) = tokio::time::timeout_at(silence, notified.recv()).await else { break };
                 if burst.take(event, &self.seen) {
-                    quiet = Instant::now() + QUIET;
+                    last = Instant::now();
                 }
             }
             let change = self.settle(&burst);
@@ -171,32 +171,6 @@ impl Tree {
             self.seen.again(&self.root, found);
         }
         change
-    }
-}
-
-/// Events until there is silence.
-#[derive(Debug, Default)]
-struct Burst {
-    paths: BTreeSet<PathBuf>,
-    /// Events were lost: the kernel's queue was full.
-    everything: bool,
-}
-
-impl Burst {
-    fn is_empty(&self) -> bool {
-        self.paths.is_empty() && !self.everything
-    }
-
-    /// Whether the event is of anything relevant.
-    fn take(&mut self, event: notify::Result<FileEvent>, seen: &Seen) -> bool {
-        let Ok(event) = event else {
-            self.everything = true;
-            return true;
-        };
-        self.everything |= event.need_rescan();
-        let relevant = event.paths.iter().filter(|path| seen.is_relevant(path));
-        let any = relevant.map(|path| self.paths.insert(path.clone())).count() > 0;
-        any || event.need_rescan()
     }
 }
 

@@ -30,6 +30,11 @@ impl Seen {
         self.relevant.is_relevant(path, path.is_dir())
     }
 
+    /// Whether there was a file at this path when it was last looked at.
+    pub fn knows(&self, path: &Path) -> bool {
+        self.files.contains_key(path)
+    }
+
     /// Looks at a directory and all that is relevant below it. Gives every directory to `found` before it
     /// reads what is in it, so that a file made meanwhile is either read here or reported by the watch.
     /// Returns the files that are new or changed. Links to directories are not followed.

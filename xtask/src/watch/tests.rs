@@ -1,5 +1,6 @@
 //! Real files, real inotify. What must not be told is shown by a marker saved after it, which must be.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use super::*;
