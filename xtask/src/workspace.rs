@@ -119,7 +119,12 @@ impl Workspace {
     /// The workspace around a directory, without asking cargo: it is taken to build every image that is named.
     /// For commands that build and run nothing and have no time to wait.
     pub fn assumed(root: PathBuf, images: BTreeSet<String>) -> Self {
-        let service = |name: String| Service { package: name.clone(), id: String::new(), dir: root.join(SERVICES), name };
+        let service = |name: String| Service {
+            package: name.clone(),
+            id: String::new(),
+            dir: root.join(SERVICES),
+            name,
+        };
         let services = images.into_iter().map(service).collect();
         Self { target_directory: root.join("target"), services, members: BTreeMap::new(), root }
     }

@@ -92,7 +92,13 @@ fn padded(start: usize, length: u32) -> Option<usize> {
 }
 
 fn digits(hash: &[u8]) -> String {
-    hash.iter().take(ID / 2).map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::with_capacity(ID);
+    for byte in hash.iter().take(ID / 2) {
+        for half in [byte >> 4, byte & 15] {
+            digits.extend(char::from_digit(half.into(), 16));
+        }
+    }
+    digits
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

@@ -87,7 +87,9 @@ impl Builder {
                 Some(Line::Err(line)) => messages.stderr(&line),
                 None => break,
             };
-            told.into_iter().for_each(|event| events.emit(event));
+            for event in told {
+                events.emit(event);
+            }
         }
         if messages.succeeded() {
             let kept = self.keep(services, &messages).await;
