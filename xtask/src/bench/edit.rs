@@ -5,18 +5,22 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use serde_json::Value;
 
 use super::figures::{Figure, Target};
 use super::scratch::Scratch;
 use crate::error::Fault;
 use crate::plan::Plan;
+use crate::report::event::PodState;
+use crate::runtime::Running as _;
+use crate::session::Session;
 use crate::smoke::answer::Answer;
 use crate::smoke::load::{self, Got};
 use crate::workspace::Workspace;
 
 /// Longer than any build of one service.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks for a new pod.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Measures both, a change each, in turn: the bare build with nothing running first, then the change
 /// under a running `up`, of the service with the most replicas.
@@ -39,14 +43,15 @@ pub async fn measure(
         bare.push(scratch.build(&crate_dir.package).await? * 1000.0);
     }
     let ingress = scratch.up_with(&["--grpc", "--linkerd"]).await?.parse()?;
+    let session = scratch.session()?;
     let mut live = Vec::new();
     for edition in 0..runs {
-        let old = pods(scratch, &service).await?;
+        let old = pods(&session, &service).await?;
         let start = Instant::now();
         source.change(runs + edition)?;
-        first_new_answer(ingress, &host, &service, &old, start).await?;
+        first_new_answer(&session, ingress, &host, &service, &old).await?;
         live.push(start.elapsed().as_secs_f64() * 1000.0);
-        settled(scratch, &service, &old).await?;
+        settled(&session, &service, &old).await?;
     }
     scratch.xtask(&["down"]).await?;
     source.restore()?;
@@ -94,22 +99,30 @@ impl Source {
     }
 }
 
-async fn pods(scratch: &Scratch, service: &str) -> anyhow::Result<Vec<String>> {
-    let status: Value = serde_json::from_str(&scratch.xtask(&["status", "-o", "json"]).await?)?;
-    let pods = status["pods"].as_array().context("no pods in the status")?;
-    let of_service = pods.iter().filter(|pod| pod["deployment"] == service && pod["state"] != "Terminating");
-    Ok(of_service.filter_map(|pod| pod["name"].as_str().map(str::to_owned)).collect())
+/// The names of a Deployment's pods that are not on their way out.
+async fn pods(session: &Session, service: &str) -> anyhow::Result<Vec<String>> {
+    let pods = session.status().await?.pods.into_iter();
+    let of_service = pods.filter(|pod| pod.deployment == service && pod.state != PodState::Terminating);
+    Ok(of_service.map(|pod| pod.name).collect())
 }
 
+/// Waits for an answer by a new pod. Nothing is asked before there is one: the compiler needs the cores that
+/// asking would take, and a person who saved a file asks nothing either.
 async fn first_new_answer(
+    session: &Session,
     ingress: SocketAddr,
     host: &str,
     service: &str,
     old: &[String],
-    start: Instant,
 ) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let mut is_there = false;
     while start.elapsed() < PATIENCE {
-        // One at a time and not often: the compiler needs the cores that this would take.
+        if !is_there {
+            tokio::time::sleep(LOOK).await;
+            is_there = pods(session, service).await?.iter().any(|pod| !old.contains(pod));
+            continue;
+        }
         for got in load::send(ingress, host, 1, 1).await {
             let Got::Answer(200, body) = got else { continue };
             let Ok(answer) = serde_json::from_str::<Answer>(&body) else { continue };
@@ -117,16 +130,15 @@ async fn first_new_answer(
                 return Ok(());
             }
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Err(Fault::failed(format!("no new pod of {service} answered within {PATIENCE:?}")).into())
 }
 
 /// Waits until all the old pods are gone, so that the next change starts from a settled state.
-async fn settled(scratch: &Scratch, service: &str, old: &[String]) -> anyhow::Result<()> {
+async fn settled(session: &Session, service: &str, old: &[String]) -> anyhow::Result<()> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
-        let now = pods(scratch, service).await.unwrap_or_else(|_| old.to_vec());
+        let now = pods(session, service).await?;
         if now.len() == old.len() && now.iter().all(|pod| !old.contains(pod)) {
             return Ok(());
         }

@@ -11,6 +11,8 @@ use crate::command::Checkout;
 use crate::error::Fault;
 use crate::process;
 use crate::report::event::Event;
+use crate::session::{self, Session};
+use crate::state::StateDir;
 
 /// The copy, kept under the state directory so that its build is warm the next time.
 #[derive(Clone, Debug)]
@@ -63,6 +65,11 @@ impl Scratch {
             .context("`up` told no link")?;
         let port = url.trim_end_matches('/').rsplit(':').next().unwrap_or_default();
         Ok(format!("127.0.0.1:{port}"))
+    }
+
+    /// The environment that runs in the copy.
+    pub fn session(&self) -> anyhow::Result<Session> {
+        Ok(session::attach(&StateDir::of(&self.root, &self.target))?)
     }
 
     /// The seconds of a bare `cargo build` of one service.
