@@ -3,19 +3,19 @@
 use std::time::Instant;
 
 use super::figures::{Figure, Target};
-use crate::command::Checkout;
+use super::scratch::Scratch;
 use crate::error::Fault;
 use crate::process::cargo;
 
 /// Measures it, in a build directory that is made and removed for each run.
-pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figure>> {
-    let target = checkout.state.path().join("bench").join("cold");
+pub async fn measure(scratch: &Scratch, runs: u32) -> anyhow::Result<Vec<Figure>> {
+    let target = scratch.root.with_file_name("cold");
     let mut samples = Vec::new();
     for _ in 0..runs {
         let _ = std::fs::remove_dir_all(&target);
         let start = Instant::now();
         let output =
-            cargo::build_into(&checkout.root, &target, &["build", "--quiet", "--package", "xtask"]).await?;
+            cargo::build_into(&scratch.root, &target, &["build", "--quiet", "--package", "xtask"]).await?;
         if !output.status.success() {
             let told = String::from_utf8_lossy(&output.stderr);
             return Err(Fault::failed(format!("the cold build failed: {told}")).into());

@@ -24,8 +24,7 @@ pub struct Scratch {
 impl Scratch {
     /// Copies what is not ignored, touching only what differs, and builds it once.
     pub async fn new(checkout: &Checkout) -> anyhow::Result<Self> {
-        let home = checkout.state.path().join("bench");
-        let scratch = Self { root: home.join("workspace"), target: home.join("target") };
+        let scratch = Self::of(checkout);
         if scratch.root.exists() {
             scratch.xtask(&["down"]).await?;
         }
@@ -33,6 +32,18 @@ impl Scratch {
         scratch.up().await.context("cannot bring up the copy to measure on")?;
         scratch.xtask(&["down"]).await?;
         Ok(scratch)
+    }
+
+    /// Copies, and builds nothing.
+    pub fn copied(checkout: &Checkout) -> anyhow::Result<Self> {
+        let scratch = Self::of(checkout);
+        copy(&checkout.root, &scratch.root)?;
+        Ok(scratch)
+    }
+
+    fn of(checkout: &Checkout) -> Self {
+        let home = checkout.state.path().join("bench");
+        Self { root: home.join("workspace"), target: home.join("target") }
     }
 
     /// Runs this very program in the copy, to its end, which must be good.

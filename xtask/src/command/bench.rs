@@ -1,14 +1,14 @@
 //! `bench`: this project's own figures, measured on this machine.
 
 use crate::args::{self, Figure as Asked, Output};
-use crate::bench::figures::Figures;
+use crate::bench::figures::{Figure, Figures};
 use crate::bench::machine::Machine;
 use crate::bench::scratch::Scratch;
 use crate::bench::{cold, edit, idle, mesh, policy, start};
 use crate::command::Checkout;
 use crate::environment;
 use crate::error::Exit;
-use crate::plan::Mode;
+use crate::plan::{Mode, Plan};
 use crate::report::event::Event;
 use crate::report::{Printer, line_out};
 
@@ -16,31 +16,50 @@ use crate::report::{Printer, line_out};
 pub async fn run(args: args::Bench, colour: bool) -> anyhow::Result<Exit> {
     let checkout = Checkout::open().await?;
     checkout.state.create()?;
-    let asked = |figure| args.figures.is_empty() || args.figures.contains(&figure);
     let mut progress =
         Progress { printer: (args.output == Output::Text).then(|| Printer::new(args.output, colour)) };
     let mode = Mode { grpc: true, linkerd: true };
     let plan = environment::read(&checkout.workspace, mode, true)?;
     let mut figures = Vec::new();
+    let outcome = measure(&args, &checkout, &plan, &mut progress, &mut figures).await;
+    // What was measured before something failed took its time, and is shown.
+    if outcome.is_ok() || !figures.is_empty() {
+        let figures = Figures { machine: Machine::describe().await, figures };
+        match args.output {
+            Output::Json => line_out(&serde_json::to_string(&figures)?),
+            Output::Text => line_out(&format!("\n{}", figures.text().trim_end())),
+        }
+    }
+    outcome.map(|()| Exit::Ok)
+}
+
+async fn measure(
+    args: &args::Bench,
+    checkout: &Checkout,
+    plan: &Plan,
+    progress: &mut Progress,
+    figures: &mut Vec<Figure>,
+) -> anyhow::Result<()> {
+    let asked = |figure| args.figures.is_empty() || args.figures.contains(&figure);
     if [Asked::Start, Asked::Edit, Asked::Idle].into_iter().any(asked) {
         progress.tell("preparing a copy of the workspace to measure on");
-        let scratch = Scratch::new(&checkout).await?;
+        let scratch = Scratch::new(checkout).await?;
         if asked(Asked::Start) {
             progress.tell("warm start");
             figures.extend(start::measure(&scratch, args.runs).await?);
         }
         if asked(Asked::Edit) {
             progress.tell("edit-to-live");
-            figures.extend(edit::measure(&scratch, &plan, &checkout.workspace, args.runs).await?);
+            figures.extend(edit::measure(&scratch, plan, &checkout.workspace, args.runs).await?);
         }
         if asked(Asked::Idle) {
             progress.tell("idle cost");
-            figures.extend(idle::measure(&scratch, &plan, args.runs).await?);
+            figures.extend(idle::measure(&scratch, plan, args.runs).await?);
         }
     }
     if asked(Asked::Mesh) {
         progress.tell("mesh cost");
-        figures.extend(mesh::measure(&checkout, args.runs).await?);
+        figures.extend(mesh::measure(checkout, args.runs).await?);
     }
     if asked(Asked::Policy) {
         progress.tell("policy decisions");
@@ -48,14 +67,9 @@ pub async fn run(args: args::Bench, colour: bool) -> anyhow::Result<Exit> {
     }
     if asked(Asked::Cold) {
         progress.tell("cold build");
-        figures.extend(cold::measure(&checkout, args.runs).await?);
+        figures.extend(cold::measure(&Scratch::copied(checkout)?, args.runs).await?);
     }
-    let figures = Figures { machine: Machine::describe().await, figures };
-    match args.output {
-        Output::Json => line_out(&serde_json::to_string(&figures)?),
-        Output::Text => line_out(&format!("\n{}", figures.text().trim_end())),
-    }
-    Ok(Exit::Ok)
+    Ok(())
 }
 
 struct Progress {
