@@ -15,7 +15,7 @@ use crate::command::Checkout;
 use crate::error::Fault;
 use crate::plan::{Mode, Plan};
 use crate::report::event::{Exited, PodState};
-use crate::report::{self, Event, Events, millis};
+use crate::report::{self, Event, Events, counted, millis};
 use crate::runtime::choose::Chosen;
 use crate::runtime::local::Local;
 use crate::runtime::{Images, Running as _, Runtime as _};
@@ -175,7 +175,7 @@ impl Environment {
         let packages = self.current().workspace.packages();
         match self.builder.build(&packages, &services, &self.events, cancel).await {
             Ok(images) => {
-                step.finish(plural(images.len(), "service"));
+                step.finish(counted(images.len(), "service"));
                 self.set(|current| current.images.extend(images));
                 Ok(())
             }
@@ -214,7 +214,7 @@ impl Environment {
             step.fail();
             return Err(error);
         }
-        step.finish(plural(self.runtime.status().await?.pods.len(), "pod"));
+        step.finish(counted(self.runtime.status().await?.pods.len(), "pod"));
         for (name, url) in self.links() {
             self.events.emit(Event::Link { name, url });
         }
@@ -331,8 +331,4 @@ impl<'a> Step<'a> {
     fn fail(self) {
         self.events.emit(Event::StepFailed { step: self.name.to_owned(), ms: millis(self.start.elapsed()) });
     }
-}
-
-fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

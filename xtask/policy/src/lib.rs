@@ -17,6 +17,7 @@ pub mod inbound;
 pub mod label;
 pub mod measure;
 pub mod model;
+pub mod nearest;
 pub mod outbound;
 pub mod rate_limit;
 pub mod route;

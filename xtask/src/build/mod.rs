@@ -45,9 +45,10 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Builds services and keeps each as a revision; `packages` are the ids of those of all services. Emits progress and what the compiler says; on
-    /// failure every error is emitted before this returns. Nothing of it remains running when it is
-    /// cancelled, or dropped; after a success cargo may still be putting its caches away.
+    /// Builds services and keeps each as a revision; `packages` are the ids of the packages of all services.
+    /// Emits progress and what the compiler says; on failure every error is emitted before this returns. Nothing
+    /// of it remains running when it is cancelled, or dropped; after a success cargo may still be putting its
+    /// caches away.
     pub async fn build(
         &self,
         packages: &BTreeSet<String>,

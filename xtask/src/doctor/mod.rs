@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::report::counted;
+
 pub mod docker;
 pub mod limits;
 pub mod machine;
@@ -115,10 +117,6 @@ pub fn text(findings: &[Finding], colour: bool) -> String {
         }
     };
     text
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -3,13 +3,17 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use k8s_openapi::Metadata;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use policy::check::{Field, Finding, ObjectRef, Severity, Step, Use, check};
 use policy::cluster::ClusterInfo;
 use policy::model::Named;
 use serde::Serialize;
 
 use super::edges::known_calls;
+use crate::plan::lookup::name;
 use crate::plan::{self, Plan};
+use crate::report::counted;
 use crate::workspace::Spot;
 use crate::workspace::manifests::{Manifests, Sourced};
 use crate::workspace::policies::Policies;
@@ -131,10 +135,6 @@ impl Report {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
 impl Told {
     fn invalid(problem: &Problem) -> Self {
         let (cause, remedy) = match problem.message.split_once("; ") {
@@ -203,6 +203,12 @@ impl Places<'_> {
         fn named<T: Named>(own: &T) -> (&str, &str) {
             (own.namespace(), own.name())
         }
+        fn by_name<'a, T: Metadata<Ty = ObjectMeta>>(
+            list: &'a [Sourced<T>],
+            object: &ObjectRef,
+        ) -> Option<&'a Source> {
+            list.iter().find(|own| name(&own.object) == object.name).map(|own| &own.source)
+        }
         let (policies, plan) = (self.policies, self.plan);
         let of_policies = match object.kind.as_str() {
             "Namespace" => find(&policies.namespaces, object, |own| ("", own.name())),
@@ -226,23 +232,10 @@ impl Places<'_> {
             return Some((source, true));
         }
         // The namespace of the plan's objects is the plan's, if they say none.
-        let by_name = |name: Option<&String>| name.map(String::as_str) == Some(object.name.as_str());
         let of_plan = match object.kind.as_str() {
-            "Deployment" => plan
-                .deployments
-                .iter()
-                .find(|own| by_name(own.object.metadata.name.as_ref()))
-                .map(|own| &own.source),
-            "Service" => plan
-                .services
-                .iter()
-                .find(|own| by_name(own.object.metadata.name.as_ref()))
-                .map(|own| &own.source),
-            "Ingress" => plan
-                .ingresses
-                .iter()
-                .find(|own| by_name(own.object.metadata.name.as_ref()))
-                .map(|own| &own.source),
+            "Deployment" => by_name(&plan.deployments, object),
+            "Service" => by_name(&plan.services, object),
+            "Ingress" => by_name(&plan.ingresses, object),
             _ => None,
         };
         of_plan.map(|source| (source, false))

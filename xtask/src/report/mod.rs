@@ -17,7 +17,7 @@ mod text;
 pub use columns::columns;
 pub use event::{Event, Events};
 pub use log_line::readable;
-pub use text::{Text, millis, span};
+pub use text::{Text, counted, millis, span};
 
 /// Whether to colour what goes to the terminal.
 pub fn colour(when: When) -> bool {

@@ -156,6 +156,11 @@ fn changed(label: &str, files: &[String], services: &[String], manifests: bool) 
     format!("{label} {files}: {effect}")
 }
 
+/// So many of something: `1 file`, `2 files`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A span in whole milliseconds.
 pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)

@@ -44,11 +44,13 @@ pub const ENV_NAME: Rule = Rule {
 };
 
 fn is_label(text: &str) -> bool {
+    text.len() <= 63 && is_part(text)
+}
+
+/// A label of any length.
+fn is_part(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// Unlike a label by itself, one of several may be of any length.
@@ -58,11 +60,7 @@ fn is_subdomain(text: &str) -> bool {
 
 /// Labels of any length with dots between, as the CRDs of the Gateway API write it.
 pub(super) fn is_dotted(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let label = |label: &str| {
-        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    text.split('.').all(label)
+    text.split('.').all(is_part)
 }
 
 fn is_port_name(text: &str) -> bool {

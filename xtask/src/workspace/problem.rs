@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use policy::nearest::{distance, suggestion};
+
 use crate::error::Fault;
 
 /// One mistake in a manifest.
@@ -78,25 +80,12 @@ impl From<Problems> for Fault {
 /// The name that was most likely meant, if one is near: at most a third of the letters differ.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    known
-        .into_iter()
-        .map(|known| (strsim::osa_distance(&lower, &known.to_lowercase()), known))
-        .filter(|(distance, known)| *distance <= (known.chars().count() / 3).max(1))
-        .min()
-        .map(|(_, known)| known)
+    let near = known.into_iter().filter_map(|known| Some((distance(&lower, &known.to_lowercase())?, known)));
+    near.min().map(|(_, known)| known)
 }
 
 /// `; did you mean "x"?`, or what is known, or that nothing is: the end of a message on an unknown name.
 pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    if let Some(near) = nearest(name, known.clone()) {
-        return format!("; did you mean \"{near}\"?");
-    }
-    let mut known: Vec<_> = known.into_iter().collect();
-    known.sort_unstable();
-    known.dedup();
-    match known.len() {
-        0 => "; there is none".to_owned(),
-        1..=12 => format!("; known: {}", known.join(", ")),
-        _ => String::new(),
-    }
+    let told = suggestion(nearest(name, known.clone()), known);
+    told.map(|told| format!("; {told}")).unwrap_or_default()
 }

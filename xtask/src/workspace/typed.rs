@@ -5,6 +5,8 @@
 //! a struct, and the check is made there. What cannot be read is told, set aside, and the object is
 //! read again without it, so that one mistake hides no other.
 //!
+//! Longer than other files: the trait has a method for each type that can be asked for.
+//!
 //! Long because a `Deserializer` is one `impl` with a method a type, and the rest only serves it.
 
 use std::cell::RefCell;

@@ -141,6 +141,20 @@ pub(super) fn parse_duration(value: &str) -> Option<Duration> {
     number.checked_mul(millis).map(Duration::from_millis)
 }
 
+/// The seconds of a unit of Go's durations (`time.ParseDuration`); none if it is not one.
+#[must_use]
+pub fn go_unit(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "ns" => 1e-9,
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    })
+}
+
 /// A Kubernetes duration, as Go writes it: `1h30m`, `1.5s`, `100us`. A sign does not count. Source: `duration.rs`
 /// of the policy controller's `k8s/api`.
 pub(super) fn parse_go_duration(value: &str) -> Option<Duration> {
@@ -150,15 +164,7 @@ pub(super) fn parse_go_duration(value: &str) -> Option<Duration> {
         let (number, tail) = rest.split_at(rest.find(char::is_alphabetic)?);
         let end = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
+        let seconds = go_unit(unit)?;
         let part = Duration::try_from_secs_f64(seconds * number.parse::<f64>().ok()?).ok()?;
         total = total.checked_add(part)?;
         rest = tail;

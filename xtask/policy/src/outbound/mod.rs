@@ -14,6 +14,7 @@ mod trace;
 
 use std::fmt;
 
+pub use annotation::go_unit;
 pub use backend::{Backend, Backends, Failure, Target};
 pub use decide::{Matched, Verdict, redirection};
 pub use settings::{

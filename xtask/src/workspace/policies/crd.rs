@@ -6,8 +6,24 @@ use policy::access::ACCESS_POLICIES;
 
 use super::forms::{GROUP, KIND, NAMESPACE};
 use crate::workspace::schema::{
-    ANY, ANY_TEXT, Field, List, Object, Schema, Text, Unique, defaulted, field, fields, list,
+    ANY, ANY_TEXT, List, Object, Schema, Text, Unique, defaulted, field, fields, list,
 };
+
+/// An object that must have a `spec`: with these fields beside those that every object has.
+macro_rules! object {
+    ($($field:expr),* $(,)?) => {
+        Object {
+            fields: &[
+                field("apiVersion", ANY_TEXT),
+                field("kind", ANY_TEXT),
+                field("metadata", Schema::Metadata),
+                $($field),*
+            ],
+            required: &["metadata", "spec"],
+            one_of: &[],
+        }
+    };
+}
 
 mod route;
 
@@ -17,11 +33,6 @@ pub use route::{GATEWAY_HTTP_ROUTE, GRPC_ROUTE, LINKERD_HTTP_ROUTE};
 pub struct Crd {
     pub kind: &'static str,
     pub object: Object,
-}
-
-/// An object that must have a `spec`.
-const fn object(fields: &'static [Field]) -> Object {
-    Object { fields, required: &["metadata", "spec"], one_of: &[] }
 }
 
 const GROUP_NAME: Schema = Schema::Text(&Text { least: 0, most: 253, rule: Some(&GROUP) });
@@ -64,28 +75,23 @@ const SELECTOR: Schema = Schema::Object(&fields(&[
 
 pub const SERVER: Crd = Crd {
     kind: "Server",
-    object: object(&[
-        field("apiVersion", ANY_TEXT),
-        field("kind", ANY_TEXT),
-        field("metadata", Schema::Metadata),
-        field(
-            "spec",
-            Schema::Object(&Object {
-                fields: &[
-                    field("podSelector", SELECTOR),
-                    field("externalWorkloadSelector", SELECTOR),
-                    field("port", Schema::IntOrText),
-                    defaulted(
-                        "proxyProtocol",
-                        Schema::OneOf(&["unknown", "HTTP/1", "HTTP/2", "gRPC", "opaque", "TLS"]),
-                    ),
-                    defaulted("accessPolicy", Schema::OneOf(&ACCESS_POLICIES)),
-                ],
-                required: &["port"],
-                one_of: &["podSelector", "externalWorkloadSelector"],
-            }),
-        ),
-    ]),
+    object: object!(field(
+        "spec",
+        Schema::Object(&Object {
+            fields: &[
+                field("podSelector", SELECTOR),
+                field("externalWorkloadSelector", SELECTOR),
+                field("port", Schema::IntOrText),
+                defaulted(
+                    "proxyProtocol",
+                    Schema::OneOf(&["unknown", "HTTP/1", "HTTP/2", "gRPC", "opaque", "TLS"]),
+                ),
+                defaulted("accessPolicy", Schema::OneOf(&ACCESS_POLICIES)),
+            ],
+            required: &["port"],
+            one_of: &["podSelector", "externalWorkloadSelector"],
+        }),
+    ),),
 };
 
 const LOCAL_TARGET: Schema = Schema::Object(&Object {
@@ -107,42 +113,32 @@ const NAMESPACED_TARGET: Schema = Schema::Object(&Object {
 
 pub const AUTHORIZATION_POLICY: Crd = Crd {
     kind: "AuthorizationPolicy",
-    object: object(&[
-        field("apiVersion", ANY_TEXT),
-        field("kind", ANY_TEXT),
-        field("metadata", Schema::Metadata),
-        field(
-            "spec",
-            Schema::Object(&Object {
-                fields: &[
-                    field("targetRef", LOCAL_TARGET),
-                    field("requiredAuthenticationRefs", Schema::List(&list(NAMESPACED_TARGET))),
-                ],
-                required: &["targetRef", "requiredAuthenticationRefs"],
-                one_of: &[],
-            }),
-        ),
-    ]),
+    object: object!(field(
+        "spec",
+        Schema::Object(&Object {
+            fields: &[
+                field("targetRef", LOCAL_TARGET),
+                field("requiredAuthenticationRefs", Schema::List(&list(NAMESPACED_TARGET))),
+            ],
+            required: &["targetRef", "requiredAuthenticationRefs"],
+            one_of: &[],
+        }),
+    ),),
 };
 
 pub const MESH_TLS_AUTHENTICATION: Crd = Crd {
     kind: "MeshTLSAuthentication",
-    object: object(&[
-        field("apiVersion", ANY_TEXT),
-        field("kind", ANY_TEXT),
-        field("metadata", Schema::Metadata),
-        field(
-            "spec",
-            Schema::Object(&Object {
-                fields: &[
-                    field("identities", Schema::List(&some(ANY_TEXT))),
-                    field("identityRefs", Schema::List(&some(NAMESPACED_TARGET))),
-                ],
-                required: &[],
-                one_of: &["identities", "identityRefs"],
-            }),
-        ),
-    ]),
+    object: object!(field(
+        "spec",
+        Schema::Object(&Object {
+            fields: &[
+                field("identities", Schema::List(&some(ANY_TEXT))),
+                field("identityRefs", Schema::List(&some(NAMESPACED_TARGET))),
+            ],
+            required: &[],
+            one_of: &["identities", "identityRefs"],
+        }),
+    ),),
 };
 
 /// A list of at least one item.
@@ -152,26 +148,21 @@ const fn some(items: Schema) -> List {
 
 pub const NETWORK_AUTHENTICATION: Crd = Crd {
     kind: "NetworkAuthentication",
-    object: object(&[
-        field("apiVersion", ANY_TEXT),
-        field("kind", ANY_TEXT),
-        field("metadata", Schema::Metadata),
-        field(
-            "spec",
-            Schema::Object(&Object {
-                fields: &[field(
-                    "networks",
-                    Schema::List(&some(Schema::Object(&Object {
-                        fields: &[field("cidr", ANY_TEXT), field("except", Schema::List(&list(ANY_TEXT)))],
-                        required: &["cidr"],
-                        one_of: &[],
-                    }))),
-                )],
-                required: &["networks"],
-                one_of: &[],
-            }),
-        ),
-    ]),
+    object: object!(field(
+        "spec",
+        Schema::Object(&Object {
+            fields: &[field(
+                "networks",
+                Schema::List(&some(Schema::Object(&Object {
+                    fields: &[field("cidr", ANY_TEXT), field("except", Schema::List(&list(ANY_TEXT)))],
+                    required: &["cidr"],
+                    one_of: &[],
+                }))),
+            )],
+            required: &["networks"],
+            one_of: &[],
+        }),
+    ),),
 };
 
 /// The webhook reads a rate as an unsigned number of 32 bits and refuses 0.
@@ -185,10 +176,7 @@ const LIMIT: Schema = Schema::Object(&Object {
 
 pub const RATE_LIMIT: Crd = Crd {
     kind: "HTTPLocalRateLimitPolicy",
-    object: object(&[
-        field("apiVersion", ANY_TEXT),
-        field("kind", ANY_TEXT),
-        field("metadata", Schema::Metadata),
+    object: object!(
         field(
             "spec",
             Schema::Object(&Object {
@@ -213,7 +201,7 @@ pub const RATE_LIMIT: Crd = Crd {
                 one_of: &[],
             }),
         ),
-    ]),
+    ),
 };
 
 const OVERRIDE: Schema = Schema::Object(&Object {

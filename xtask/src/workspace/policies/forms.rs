@@ -2,6 +2,7 @@
 //! those of Gateway API 1.1.1.
 
 use http::{HeaderName, HeaderValue};
+use policy::outbound::go_unit;
 
 use crate::workspace::names::{self, Rule};
 
@@ -116,16 +117,7 @@ pub fn go_duration(text: &str) -> Option<f64> {
         let number: f64 = rest.get(..digits)?.parse().ok()?;
         let after = rest.get(digits..)?;
         let length = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let factor = match after.get(..length)? {
-            "ns" => 1e-9,
-            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        seconds += number * factor;
+        seconds += number * go_unit(after.get(..length)?)?;
         rest = after.get(length..)?;
     }
     (!text.is_empty() && text != "+").then_some(seconds)

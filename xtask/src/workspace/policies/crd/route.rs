@@ -1,6 +1,8 @@
 //! The three kinds of routes: `HTTPRoute` and `GRPCRoute` of the Gateway API, `HTTPRoute` of Linkerd.
+//!
+//! Longer than other files: it is a table of the schemas' fields, which is read beside the CRDs.
 
-use super::{Crd, GROUP_NAME, KIND_NAME, NAME, NAMESPACE_NAME, object};
+use super::{Crd, GROUP_NAME, KIND_NAME, NAME, NAMESPACE_NAME};
 use crate::workspace::policies::forms::{DOTTED, DURATION, GO_DURATION, HEADER, HOSTNAME};
 use crate::workspace::schema::{
     ANY, ANY_TEXT, Field, List, Object, Schema, Text, Unique, defaulted, field, fields, list_of,
@@ -307,10 +309,7 @@ const STATUS: Schema = Schema::Object(&with(
 /// A route with these rules.
 macro_rules! route {
     ($rules:expr) => {
-        &[
-            field("apiVersion", ANY_TEXT),
-            field("kind", ANY_TEXT),
-            field("metadata", Schema::Metadata),
+        object!(
             field(
                 "spec",
                 Schema::Object(&fields(&[
@@ -320,13 +319,13 @@ macro_rules! route {
                 ])),
             ),
             field("status", STATUS),
-        ]
+        )
     };
 }
 
 pub const GATEWAY_HTTP_ROUTE: Crd = Crd {
     kind: "HTTPRoute",
-    object: object(route!(defaulted(
+    object: route!(defaulted(
         "rules",
         Schema::List(&list_of(
             16,
@@ -344,12 +343,12 @@ pub const GATEWAY_HTTP_ROUTE: Crd = Crd {
                 field("sessionPersistence", SESSION),
             ])),
         ))
-    ))),
+    )),
 };
 
 pub const LINKERD_HTTP_ROUTE: Crd = Crd {
     kind: "HTTPRoute",
-    object: object(route!(defaulted(
+    object: route!(defaulted(
         "rules",
         Schema::List(&list_of(
             16,
@@ -366,13 +365,13 @@ pub const LINKERD_HTTP_ROUTE: Crd = Crd {
                 ),
             ])),
         ))
-    ))),
+    )),
 };
 
 /// The CRD lets a `GRPCRoute` be without a `spec`, which then does nothing; here it is a mistake.
 pub const GRPC_ROUTE: Crd = Crd {
     kind: "GRPCRoute",
-    object: object(route!(field(
+    object: route!(field(
         "rules",
         Schema::List(&list_of(
             16,
@@ -383,5 +382,5 @@ pub const GRPC_ROUTE: Crd = Crd {
                 field("sessionPersistence", SESSION),
             ])),
         ))
-    ))),
+    )),
 };
