@@ -60,6 +60,8 @@ pub enum Command {
     Smoke(Smoke),
     /// What this machine has and lacks
     Doctor(Doctor),
+    /// The pinned programs of the kind runtime: which, from where; fetch them
+    Tools(Tools),
     /// Add a service: crate, manifests, Ingress, policies
     New(New),
     /// This project's own figures, measured here
@@ -262,6 +264,57 @@ pub struct Smoke {
 pub struct Doctor {
     #[arg(short, long, default_value = "text")]
     pub output: Output,
+}
+
+/// The pinned programs of the kind runtime: which, from where, whether they fit; fetch them.
+///
+/// manifests/versions.toml pins them. A program on PATH is used when its version fits, then one that was
+/// fetched before (in `$XDG_CACHE_HOME` or ~/.cache, xtask/tools); else it is fetched and its sha256 checked.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask tools\n  cargo xtask tools fetch kind\n  \
+    XTASK_TOOLS_MIRROR=/srv/mirror cargo xtask tools fetch\n\n\
+    Environment:\n  \
+    XTASK_TOOLS_MIRROR   a URL or a directory, in place of scheme and host of what is fetched\n  \
+    XTASK_TOOLS_TIMEOUT  give up when nothing comes for this long (default 30s)\n  \
+    XTASK_TOOL_KIND, XTASK_TOOL_LINKERD\n                       \
+    use this program, whatever its version\n  \
+    XTASK_OFFLINE        fetch nothing\n  \
+    HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE\n                       \
+    as other programs understand them")]
+pub struct Tools {
+    #[command(subcommand)]
+    pub command: Option<ToolsCommand>,
+    #[arg(short, long, default_value = "text", global = true)]
+    pub output: Output,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ToolsCommand {
+    /// What is pinned, where each comes from, whether it fits (the default)
+    Ls,
+    /// Fetch what is not there; says what is used
+    Fetch(ToolsFetch),
+}
+
+/// Fetch what is not on PATH or in the cache, and say what is used.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask tools fetch\n  cargo xtask tools fetch linkerd -o json")]
+pub struct ToolsFetch {
+    /// Only these; all by default
+    #[arg(value_enum, value_name = "NAME")]
+    pub names: Vec<ToolName>,
+    /// Fetch nothing: fail, and say which file to put where
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// A pinned program.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum ToolName {
+    /// Makes clusters
+    Kind,
+    /// Installs Linkerd
+    Linkerd,
 }
 
 /// Add a service: a crate under services/, its manifests, its Ingress, its policies.

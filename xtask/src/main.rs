@@ -21,6 +21,7 @@ mod runtime;
 mod session;
 mod smoke;
 mod state;
+mod tools;
 mod watch;
 mod workspace;
 

@@ -21,6 +21,7 @@ mod new;
 mod policy;
 mod smoke;
 mod status;
+mod tools;
 mod up;
 
 /// Runs what was asked for.
@@ -38,6 +39,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Policy(args) => policy::run(args, colour).await,
         Command::Smoke(args) => smoke::run(args, colour).await,
         Command::Doctor(args) => doctor::run(args, colour).await,
+        Command::Tools(args) => tools::run(args, colour).await,
         Command::New(args) => new::run(&args, &Checkout::open().await?.root),
         Command::Bench(args) => bench::run(args, colour).await,
         Command::Ci(args) => ci::run(args, colour).await,

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod machine;
 pub mod network;
 pub mod toolchain;
+pub mod tools;
 
 /// How a finding is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -64,15 +65,17 @@ pub struct Facts {
     pub limits: limits::Facts,
     pub network: network::Facts,
     pub docker: docker::Facts,
+    pub tools: tools::Facts,
 }
 
 impl Facts {
     /// Looks at this machine and this checkout.
     pub async fn gather(root: &Path, target: &Path) -> Self {
-        let (toolchain, network, docker) = tokio::join!(
+        let (toolchain, network, docker, tools) = tokio::join!(
             toolchain::Facts::gather(root),
             network::Facts::gather(),
-            docker::Facts::gather(root)
+            docker::Facts::gather(root),
+            tools::Facts::gather(root)
         );
         Self {
             machine: machine::Facts::gather(target),
@@ -80,6 +83,7 @@ impl Facts {
             limits: limits::Facts::gather(),
             network,
             docker,
+            tools,
         }
     }
 
@@ -90,6 +94,7 @@ impl Facts {
         findings.extend(self.limits.judge());
         findings.extend(self.network.judge());
         findings.push(self.docker.judge());
+        findings.extend(self.tools.judge());
         findings
     }
 }

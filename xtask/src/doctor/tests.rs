@@ -1,6 +1,18 @@
 use super::*;
 use network::Port;
 
+use crate::tools::pins::{Platform, Tool, Wanted};
+use crate::tools::resolve::{Answer, From};
+
+fn pinned(tool: Tool, from: From, path: Option<&str>, notes: &[&str]) -> (Wanted, Answer) {
+    let version = "0.32.0".to_owned();
+    let url = Some("https://example.com/kind".to_owned());
+    let sha256 = (from != From::Nowhere).then(|| "ab".repeat(32));
+    let notes = notes.iter().map(ToString::to_string).collect();
+    let answer = Answer { from, path: path.map(Into::into), version: Some(version.clone()), notes };
+    (Wanted { tool, version, series: None, platform: Platform::here(), url, sha256 }, answer)
+}
+
 fn well() -> Facts {
     Facts {
         machine: machine::Facts {
@@ -20,6 +32,10 @@ fn well() -> Facts {
         limits: limits::Facts { files: (Some(4096), Some(65536)), watches: Some(524_288), no_inotify: None },
         network: network::Facts { port: Port::Free, no_loopback: None, localhost: true, proxy: None },
         docker: docker::Facts::None,
+        tools: tools::Facts::Seen(vec![
+            pinned(Tool::Kind, From::Path, Some("/usr/bin/kind"), &[]),
+            pinned(Tool::Linkerd, From::Fetch, None, &["/usr/bin/linkerd is too old: edge-25.1.1"]),
+        ]),
     }
 }
 
@@ -40,6 +56,8 @@ fn a_good_machine_is_told_line_by_line() {
     ok       names      foo.localhost resolves to loopback
     ok       proxy      none between a client and foo.localhost
     ok       docker     none, not needed: the kind runtime is not built yet
+    ok       kind       0.32.0 (/usr/bin/kind)
+    ok       linkerd    0.32.0 is fetched when the kind runtime needs it; /usr/bin/linkerd is too old: edge-25.1.1
 
     All is well.
     ");
@@ -60,6 +78,7 @@ fn every_fault_comes_with_its_remedy() {
     facts.network.localhost = false;
     facts.network.proxy = Some(("HTTP_PROXY".to_owned(), "http://proxy:3128".to_owned()));
     facts.docker = docker::Facts::Silent("permission denied".to_owned());
+    facts.tools = tools::Facts::Seen(vec![pinned(Tool::Kind, From::Nowhere, None, &["no sum is pinned"])]);
     let findings = facts.judge();
     assert!(findings.iter().all(|finding| finding.remedy.is_some() == (finding.level != Level::Ok)));
     insta::assert_snapshot!(text(&findings, false), @r"
@@ -88,7 +107,9 @@ fn every_fault_comes_with_its_remedy() {
     warning  proxy      HTTP_PROXY=http://proxy:3128: curl and others would ask it for foo.localhost
                         hint: export NO_PROXY=localhost,127.0.0.1 no_proxy=localhost,127.0.0.1
     ok       docker     no engine answers (permission denied), not needed: the kind runtime is not built yet
+    warning  kind       none; no sum is pinned
+                        hint: put kind 0.32.0 or newer on PATH before using the kind runtime
 
-    7 problems, 4 warnings.
+    7 problems, 5 warnings.
     ");
 }

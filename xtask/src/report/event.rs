@@ -20,6 +20,10 @@ pub enum Event {
     StepFailed { step: String, ms: u64 },
     /// A build goes on: crates compiled so far.
     BuildProgress { done: u64, current: String },
+    /// A step moves bytes: how many are there, how many there will be where that is known, since when.
+    Transfer { step: String, bytes: u64, total: Option<u64>, ms: u64 },
+    /// A pinned program is there.
+    Tool { name: String, version: Option<String>, path: String },
     /// What the compiler said, rendered as rustc does.
     Compiler { rendered: String, error: bool },
     /// A pod's state changed.
@@ -102,7 +106,7 @@ impl Events {
         let event = Arc::new(event);
         let mut recent = self.0.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Log lines have their own files; here they would push out what matters.
-        if !matches!(*event, Event::Log { .. } | Event::BuildProgress { .. }) {
+        if !matches!(*event, Event::Log { .. } | Event::BuildProgress { .. } | Event::Transfer { .. }) {
             if recent.len() == RECENT {
                 recent.pop_front();
             }

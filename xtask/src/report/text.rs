@@ -65,6 +65,12 @@ impl Text {
                     bar.set_message(format!("{done} crates, {current}"));
                 }
             }
+            Event::Transfer { step, bytes, total, .. } => {
+                if let Some(bar) = self.steps.get(step) {
+                    let of = total.map_or_else(String::new, |total| format!(" of {}", megabytes(total)));
+                    bar.set_message(format!("{}{of}", megabytes(*bytes)));
+                }
+            }
             Event::StepFinished { step, .. } | Event::StepFailed { step, .. } => {
                 if let Some(bar) = self.steps.remove(step) {
                     bar.finish_and_clear();
@@ -128,7 +134,12 @@ fn render(event: &Event, colour: bool) -> Option<String> {
             }
             text
         }
-        Event::BuildProgress { .. } | Event::Pod { .. } | Event::Rollout { .. } => return None,
+        Event::Tool { name, version, path } => {
+            format!("{} {name} {}: {path}", label("tool"), version.as_deref().unwrap_or("of unknown version"))
+        }
+        Event::BuildProgress { .. } | Event::Transfer { .. } | Event::Pod { .. } | Event::Rollout { .. } => {
+            return None;
+        }
     })
 }
 
@@ -159,6 +170,11 @@ fn changed(label: &str, files: &[String], services: &[String], manifests: bool) 
 /// So many of something: `1 file`, `2 files`.
 pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Bytes as people read them: `12.3 MB`.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
 }
 
 /// A span in whole milliseconds.
