@@ -9,7 +9,7 @@ use policy::{inbound::Verdict, label::PolicyLabels, rate_limit::RateLimited};
 use tokio::sync::broadcast;
 
 use crate::{
-    Identity, Protocol, Workload,
+    Endpoint, Identity, Protocol, Workload,
     metrics::{HttpMetrics, Outcome},
     outbound::Lease,
     respond::GRPC_STATUS,
@@ -64,6 +64,8 @@ pub struct Record {
     pub status: Option<u16>,
     /// `grpc-status`, from headers or trailers.
     pub grpc_status: Option<i32>,
+    /// It broke off before its end. A connection that is not HTTP: it was closed at once.
+    pub broken: bool,
     /// From the request's headers to the end of the response.
     pub latency: Duration,
 }
@@ -131,9 +133,17 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// The endpoint that took an outbound request.
+    pub(crate) fn reached(&mut self, endpoint: &Endpoint) {
+        self.record.peer = Some(endpoint.addr);
+        self.record.peer_identity.clone_from(&endpoint.identity);
+        self.record.peer_workload = Some(endpoint.workload.clone());
+    }
+
     pub(crate) fn publish(mut self, outcome: Outcome, latency: Duration) {
         self.record.status = outcome.status;
         self.record.grpc_status = outcome.grpc_status;
+        self.record.broken = outcome.error == "unexpected";
         self.record.latency = latency;
         // Nobody listening any more is no error.
         let _ = self.to.send(Arc::new(self.record));

@@ -3,10 +3,11 @@
 
 mod common;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use common::{App, Client, Http, Pod, timely, until};
 use mesh::{Direction, Issuer, OutboundSettings, Protocol};
+use tokio::sync::Notify;
 
 /// The series of these families, addresses and counts of bytes made equal, in order.
 async fn series(pod: &Pod, families: &[&str]) -> String {
@@ -87,6 +88,37 @@ async fn requests_are_recorded_for_who_listens() {
         for record in [out, into] {
             assert_eq!((record.path.as_str(), record.status), ("/x", Some(200)));
             assert_eq!((record.protocol, record.method.as_str()), (Protocol::Http1, "GET"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broken_answer_is_recorded_on_both_sides_with_the_endpoint_that_took_the_request() {
+    timely(async {
+        let issuer = Issuer::generate().unwrap();
+        let (foo, bar) = (Pod::start("foo", &issuer).await, Pod::start("bar", &issuer).await);
+        let asked = Arc::new(Notify::new());
+        let told = asked.clone();
+        let app = App::start(bar.app_addr(), Http::Two, move |_| {
+            told.notify_one();
+            std::future::pending()
+        })
+        .await;
+        let (addr, _set) = foo.target([bar.endpoint()], OutboundSettings::default()).await;
+        let (mut out, mut into) = (foo.sidecar.records(), bar.sidecar.records());
+        let client = Client::connect(addr, Http::Two).await;
+        let dies = async move {
+            asked.notified().await;
+            drop(app);
+        };
+        let (answer, ()) = tokio::join!(client.call("/a/b"), dies);
+        assert!(answer.is_err());
+        for record in [out.recv().await.unwrap(), into.recv().await.unwrap()] {
+            assert_eq!((record.status, record.broken), (None, true), "{:?}", record.direction);
+            if record.direction == Direction::Outbound {
+                assert_eq!((record.peer, &record.peer_identity), (Some(bar.addr()), &Some(bar.identity())));
+            }
         }
     })
     .await;

@@ -239,6 +239,7 @@ impl Client {
             decision: None,
             status: None,
             grpc_status: None,
+            broken: false,
             latency: Duration::ZERO,
         }
     }

@@ -72,6 +72,7 @@ impl Client {
             protocol: Protocol::Opaque,
             method: http::Method::CONNECT,
             path: String::new(),
+            broken: decision.verdict == Verdict::Deny,
             decision: Some(decision),
             status: None,
             grpc_status: None,

@@ -132,8 +132,9 @@ impl Outbound {
                 Err(SendError::Broken(error)) => {
                     let outcome = Outcome { status: None, grpc_status: None, error: "unexpected" };
                     metrics.response(outcome, start.elapsed());
+                    let endpoint = lease.endpoint.clone();
                     lease.end(outcome);
-                    return Err(Failure::Broken(backend.clone(), error));
+                    return Err(Failure::Broken(backend.clone(), endpoint, error));
                 }
             };
             tracing::debug!(addr = %lease.endpoint.info.addr, refused);
@@ -192,7 +193,7 @@ impl Outbound {
                 response.body_mut().track(tracker);
                 Ok(response)
             }
-            Err(error) => Err(failed(Failure::Broken(backend.clone(), error))),
+            Err(error) => Err(failed(Failure::Broken(backend.clone(), lease.endpoint.clone(), error))),
         }
     }
 
@@ -210,6 +211,7 @@ impl Outbound {
             decision: None,
             status: None,
             grpc_status: None,
+            broken: false,
             latency: Duration::ZERO,
         }
     }
@@ -227,10 +229,7 @@ impl Tracker {
     /// Adds who answered.
     fn describe(&self, mut draft: Box<Draft>) -> Box<Draft> {
         if let Some(lease) = &self.lease {
-            let endpoint = &lease.endpoint.info;
-            draft.record.peer = Some(endpoint.addr);
-            draft.record.peer_identity.clone_from(&endpoint.identity);
-            draft.record.peer_workload = Some(endpoint.workload.clone());
+            draft.reached(&lease.endpoint.info);
         }
         draft
     }

@@ -6,7 +6,7 @@ use policy::outbound::RouteRef;
 use crate::{
     body::{BoxError, ResponseBody},
     metrics::Outcome,
-    outbound::{Outbound, TimedOut, backend::Backend, balance::Unready},
+    outbound::{Outbound, TimedOut, backend::Backend, balance::Unready, endpoint::EndpointState},
     record::{Draft, grpc_status},
     respond::{Shape, Synthetic},
 };
@@ -20,7 +20,8 @@ pub(crate) enum Failure {
     /// The only servers there are do not listen.
     Refused(Arc<Backend>),
     TimedOut(TimedOut),
-    Broken(Arc<Backend>, BoxError),
+    /// The endpoint took it, and its answer broke off.
+    Broken(Arc<Backend>, Arc<EndpointState>, BoxError),
     /// No connection for an upgrade.
     Unconnected(String),
     /// No rule takes it.
@@ -63,11 +64,14 @@ impl Outbound {
         &self,
         failed: Failed,
         shape: Shape,
-        draft: Option<Box<Draft>>,
+        mut draft: Option<Box<Draft>>,
         start: Instant,
     ) -> Result<Response<ResponseBody>, BoxError> {
+        if let (Failure::Broken(_, endpoint, _), Some(draft)) = (&failed.failure, &mut draft) {
+            draft.reached(&endpoint.info);
+        }
         let broken: BoxError = match failed.failure {
-            Failure::Broken(_, error) if shape.version == Version::HTTP_2 => error,
+            Failure::Broken(_, _, error) if shape.version == Version::HTTP_2 => error,
             Failure::Closed(reason) => reason.into(),
             failure => {
                 let response = self.synthetic(failed.route.as_deref(), failure).response(shape, true);
@@ -104,7 +108,7 @@ impl Outbound {
                 "{}: timed out waiting for response headers: {timed_out}",
                 at()
             )),
-            Failure::Broken(backend, error) => {
+            Failure::Broken(backend, _, error) => {
                 Synthetic::bad_gateway(format!("{}: backend {backend}: {error}", at()))
             }
             Failure::Unconnected(reason) => Synthetic::bad_gateway(format!("{}: {reason}", at())),
