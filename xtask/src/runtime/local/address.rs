@@ -18,6 +18,10 @@ const CLAIM: u16 = 4190;
 /// Pods have `127.N.1.0` to `127.N.127.255`, applications behind sidecars the upper half.
 const PODS: std::ops::Range<u16> = 0x0100..0x8000;
 
+/// Whence the kubelet probes: an address of this host's that nothing else connects from, so that probes can be told
+/// from calls.
+pub const KUBELET: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
 /// This run's addresses, `127.N.0.0/16`. Clones share it. The claim is a listening socket: atomic, seen across
 /// users, and the kernel frees it however this process ends.
 #[derive(Clone, Debug)]

@@ -248,7 +248,7 @@ impl Owner {
     /// Follows a running container until its end.
     async fn watch(&self, process: &mut Process) -> End {
         let (findings, mut found) = mpsc::channel(8);
-        let (template, ip) = (Arc::clone(&self.template), IpAddr::V4(self.lease.ip()));
+        let (template, ip) = (Arc::clone(&self.template), self.lease.ip());
         let probes = AbortOnDropHandle::new(tokio::spawn(async move {
             probe::watch(&template.probes, ip, findings).await;
         }));

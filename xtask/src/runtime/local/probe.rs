@@ -5,18 +5,20 @@
 //! Source of the rules: `pkg/kubelet/prober/worker.go` and `pkg/probe` of Kubernetes 1.34.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+
+use super::address::KUBELET;
 
 /// The wait between the first try and the first early one; each next wait is longer.
 const EARLY: Duration = Duration::from_millis(1);
@@ -92,7 +94,7 @@ pub enum Finding {
 
 /// Probes a container that has just started until dropped, and tells what changes. The state at the start is
 /// not ready.
-pub async fn watch(probes: &Probes, ip: IpAddr, found: mpsc::Sender<Finding>) {
+pub async fn watch(probes: &Probes, ip: Ipv4Addr, found: mpsc::Sender<Finding>) {
     watch_with(probes, &|check, limit| attempt(ip, check, limit), found).await;
 }
 
@@ -239,7 +241,7 @@ impl Count {
 }
 
 /// One try. Errors say what was seen: `/readyz gave 503`.
-async fn attempt(ip: IpAddr, check: Check, limit: Duration) -> Result<(), String> {
+async fn attempt(ip: Ipv4Addr, check: Check, limit: Duration) -> Result<(), String> {
     let what = match &check {
         Check::Http { port, path, .. } => format!("GET :{port}{path}"),
         Check::Tcp { port } => format!("connection to :{port}"),
@@ -247,9 +249,9 @@ async fn attempt(ip: IpAddr, check: Check, limit: Duration) -> Result<(), String
     };
     let outcome = async {
         match check {
-            Check::Http { port, path, headers } => http(SocketAddr::new(ip, port), &path, &headers).await,
-            Check::Tcp { port } => connect(SocketAddr::new(ip, port)).await.map(drop),
-            Check::Grpc { port, service } => grpc(SocketAddr::new(ip, port), service).await,
+            Check::Http { port, path, headers } => http(SocketAddrV4::new(ip, port), &path, &headers).await,
+            Check::Tcp { port } => connect(SocketAddrV4::new(ip, port)).await.map(drop),
+            Check::Grpc { port, service } => grpc(SocketAddrV4::new(ip, port), service).await,
         }
     };
     match timeout(limit, outcome).await {
@@ -258,14 +260,19 @@ async fn attempt(ip: IpAddr, check: Check, limit: Duration) -> Result<(), String
     }
 }
 
-async fn connect(addr: SocketAddr) -> Result<TcpStream, String> {
-    TcpStream::connect(addr).await.map_err(|error| match error.kind() {
+async fn connect(addr: SocketAddrV4) -> Result<TcpStream, String> {
+    let connect = async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddrV4::new(KUBELET, 0).into())?;
+        socket.connect(addr.into()).await
+    };
+    connect.await.map_err(|error| match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "was refused".into(),
         _ => format!("failed: {error}"),
     })
 }
 
-async fn http(addr: SocketAddr, path: &str, headers: &[(String, String)]) -> Result<(), String> {
+async fn http(addr: SocketAddrV4, path: &str, headers: &[(String, String)]) -> Result<(), String> {
     let stream = connect(addr).await?;
     let failed = |error: hyper::Error| format!("failed: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
@@ -293,11 +300,12 @@ async fn http(addr: SocketAddr, path: &str, headers: &[(String, String)]) -> Res
     if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(format!("gave {}", status.as_u16())) }
 }
 
-async fn grpc(addr: SocketAddr, service: String) -> Result<(), String> {
+async fn grpc(addr: SocketAddrV4, service: String) -> Result<(), String> {
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{addr}"))
         .map_err(|error| error.to_string())?
         .user_agent("kube-probe/1.34")
         .map_err(|error| error.to_string())?
+        .local_address(Some(KUBELET.into()))
         .connect()
         .await
         .map_err(|_| "was refused".to_owned())?;
@@ -414,11 +422,12 @@ mod tests {
     #[tokio::test]
     async fn an_http_probe_takes_any_status_from_200_to_399() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let check = Check::Http { port: addr.port(), path: "/readyz".into(), headers: vec![] };
+        let port = listener.local_addr().unwrap().port();
+        let check = Check::Http { port, path: "/readyz".into(), headers: vec![] };
         let serve = async {
             for status in ["200 OK", "302 Found", "503 Service Unavailable"] {
-                let (mut stream, _) = listener.accept().await.unwrap();
+                let (mut stream, from) = listener.accept().await.unwrap();
+                assert_eq!(from.ip(), KUBELET);
                 let mut bytes = [0; 1024];
                 let count = stream.read(&mut bytes).await.unwrap();
                 assert!(bytes[..count].starts_with(b"GET /readyz HTTP/1.1\r\n"));
@@ -430,12 +439,12 @@ mod tests {
         let ask = async {
             let mut outcomes = Vec::new();
             for _ in 0..3 {
-                outcomes.push(attempt(addr.ip(), check.clone(), limit).await);
+                outcomes.push(attempt(Ipv4Addr::LOCALHOST, check.clone(), limit).await);
             }
             outcomes
         };
         let (outcomes, ()) = tokio::join!(ask, serve);
-        let refused = Err(format!("GET :{}/readyz gave 503", addr.port()));
+        let refused = Err(format!("GET :{port}/readyz gave 503"));
         assert_eq!(outcomes, [Ok(()), Ok(()), refused]);
     }
 }
