@@ -1,5 +1,7 @@
 //! From objects to the policy of one Service port: what the policy controller sends to a client's proxy, and what
 //! the proxy makes of it.
+//!
+//! Longer than other files: the steps are one translation, in the order of the policy controller's.
 
 use std::collections::BTreeMap;
 
