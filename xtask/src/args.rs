@@ -56,6 +56,8 @@ pub enum Command {
     Call(Call),
     /// Who may call what: apply, explain, test policies
     Policy(policy::Policy),
+    /// Live calls between pods: how many, how long, how many well, how many refused
+    Top(Top),
     /// Prove that the environment does what it should
     Smoke(Smoke),
     /// What this machine has and lacks
@@ -365,6 +367,27 @@ pub struct Ci {
     /// Also build from nothing and measure
     #[arg(long)]
     pub bench: bool,
+}
+
+/// Live calls between pods, those of one pair, method and path together.
+///
+/// A call is counted by the sidecar of the pod that was asked, and only in environments with sidecars. The columns are
+/// those of `linkerd viz top`; a refused call counts as a success there, and has a column of its own here. The
+/// kubelet's probes are not counted.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask top\n  cargo xtask top baz --once --for 5s\n  \
+    cargo xtask top --once -o json | jq '.rows[] | select(.denied > 0)'")]
+pub struct Top {
+    /// Only calls from or to this service or pod
+    pub resource: Option<String>,
+    /// Count for a while, print what was counted, and end
+    #[arg(long)]
+    pub once: bool,
+    /// Count for this long, then end; 5s with --once
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub span: Option<Duration>,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
 }
 
 /// A span of time as people write it: `500ms`, `30s`, `5m`, `1h`.

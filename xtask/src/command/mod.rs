@@ -22,6 +22,7 @@ mod policy;
 mod smoke;
 mod status;
 mod tools;
+mod top;
 mod up;
 
 /// Runs what was asked for.
@@ -37,6 +38,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             call::run(args, &session).await
         }
         Command::Policy(args) => policy::run(args, colour).await,
+        Command::Top(args) => top::run(args).await,
         Command::Smoke(args) => smoke::run(args, colour).await,
         Command::Doctor(args) => doctor::run(args, colour).await,
         Command::Tools(args) => tools::run(args, colour).await,

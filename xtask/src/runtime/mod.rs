@@ -5,14 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 use crate::report::event::{Exited, PodState};
+use crate::runtime::top::{Top, TopRequest};
 
 pub mod choose;
 pub mod local;
 pub mod policy;
+pub mod top;
 
 /// An environment that runs: what commands ask of it, whichever process runs it.
 #[async_trait]
@@ -25,6 +28,9 @@ pub trait Running: Send + Sync {
 
     /// Shows or changes the policies in force. Errors, with nothing changed, where nothing would enforce them.
     async fn policy(&self, request: policy::PolicyRequest) -> anyhow::Result<policy::PolicyState>;
+
+    /// The calls between pods from now on: what was counted so far, time after time. Errors where nothing sees them.
+    async fn top(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Top>>>;
 
     /// Stops everything, gracefully first; says how each pod ended.
     async fn stop(&self) -> anyhow::Result<Vec<Exited>>;

@@ -4,18 +4,24 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{Method, Request};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyDataStream, BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
+use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::io::StreamReader;
 
 use super::{Lock, short_path};
 use crate::error::{Exit, Fault};
 use crate::report;
 use crate::report::event::Exited;
 use crate::runtime::policy::{PolicyRequest, PolicyState};
+use crate::runtime::top::{Top, TopRequest};
 use crate::runtime::{CallAnswer, CallRequest, Running, Status};
 use crate::state::StateDir;
 
@@ -36,7 +42,8 @@ pub fn find(state: &StateDir) -> Option<Session> {
 }
 
 impl Session {
-    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
+    /// The good answer to a request; its body is still to come.
+    async fn answer(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Incoming> {
         let stream = short_path(&self.socket).map(|(directory, path)| (directory, UnixStream::connect(path)));
         let unreachable = |error: std::io::Error| {
             Fault::environment(format!("the running `up` does not answer on its control socket: {error}"))
@@ -52,18 +59,31 @@ impl Session {
             .header("host", "xtask")
             .header("content-type", "application/json")
             .body(Full::new(body))?;
-        let response = sender.send_request(request).await.map_err(|error| {
-            Fault::environment(format!("the running `up` ended before it answered: {error}"))
-        })?;
-        let accepted = response.status().is_success();
-        let body = response.into_body().collect().await?.to_bytes();
-        if accepted {
-            return Ok(serde_json::from_slice(&body)?);
+        let response = sender.send_request(request).await.map_err(|_| ended())?;
+        if response.status().is_success() {
+            return Ok(response.into_body());
         }
+        let body = response.into_body().collect().await?.to_bytes();
         let refusal: Refusal = serde_json::from_slice(&body)
             .map_err(|_| Fault::failed(String::from_utf8_lossy(&body).into_owned()))?;
         Err(refusal.into_fault().into())
     }
+
+    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
+        let body = self.answer(method, path, body).await?.collect().await?.to_bytes();
+        Ok(serde_json::from_slice(&body)?)
+    }
+}
+
+fn ended() -> Fault {
+    Fault::environment("the running `up` ended before it answered")
+}
+
+/// One object a line, as they come.
+fn lines<T: DeserializeOwned + Send + 'static>(body: Incoming) -> BoxStream<'static, anyhow::Result<T>> {
+    let bytes = BodyDataStream::new(body).map_err(std::io::Error::other);
+    let lines = FramedRead::new(StreamReader::new(bytes), LinesCodec::new());
+    lines.map(|line| Ok(serde_json::from_str(&line.map_err(|_| ended())?)?)).boxed()
 }
 
 #[async_trait]
@@ -78,6 +98,10 @@ impl Running for Session {
 
     async fn policy(&self, request: PolicyRequest) -> anyhow::Result<PolicyState> {
         self.send(Method::POST, "/policy", serde_json::to_vec(&request)?.into()).await
+    }
+
+    async fn top(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Top>>> {
+        Ok(lines(self.answer(Method::POST, "/top", serde_json::to_vec(&request)?.into()).await?))
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

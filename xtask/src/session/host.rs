@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::BroadcastStream;
@@ -19,6 +19,7 @@ use crate::error::Fault;
 use crate::report::event::Exited;
 use crate::report::{Event, Events};
 use crate::runtime::policy::PolicyRequest;
+use crate::runtime::top::TopRequest;
 use crate::runtime::{CallRequest, Runtime};
 use crate::state::StateDir;
 
@@ -58,6 +59,7 @@ impl Host {
             .route("/events", get(events_stream))
             .route("/call", post(call))
             .route("/policy", post(policy))
+            .route("/top", post(top))
             .route("/stop", post(stop_all))
             // Of this user's own commands; many policies are more than the default of 2 MB.
             .layer(DefaultBodyLimit::disable())
@@ -86,6 +88,21 @@ async fn call(State(served): State<Served>, Json(request): Json<CallRequest>) ->
 
 async fn policy(State(served): State<Served>, Json(request): Json<PolicyRequest>) -> Response {
     answer(served.runtime.policy(request).await)
+}
+
+/// What was counted so far, time after time: one JSON object a line.
+async fn top(State(served): State<Served>, Json(request): Json<TopRequest>) -> Response {
+    match served.runtime.top(request).await {
+        Ok(told) => {
+            let lines = told.map(|top| {
+                let mut text = serde_json::to_vec(&top?)?;
+                text.push(b'\n');
+                Ok::<_, anyhow::Error>(Bytes::from(text))
+            });
+            Body::from_stream(lines.map_err(|error| error.to_string())).into_response()
+        }
+        Err(error) => answer::<()>(Err(error)),
+    }
 }
 
 /// What happened lately and from now on: one JSON object a line.

@@ -10,11 +10,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mesh::{Issuer, OutboundSettings};
 
+use self::audit::Audit;
 use self::controller::{Controller, Wanted};
 use self::endpoints::{ServiceName, ServicePort, ServiceSpec, TargetPort};
 use self::gateway::Gateway;
@@ -25,6 +28,7 @@ use self::policy::PolicyController;
 use self::services::ServiceAddresses;
 use self::template::PodTemplate;
 use super::policy::{Change, Changed, Given, PolicyRequest, PolicyState};
+use super::top::{Top, TopRequest};
 use super::{CallAnswer, CallRequest, Image, Images, Running, Runtime, ServiceStatus, Status};
 use crate::command::Checkout;
 use crate::error::Fault;
@@ -35,6 +39,7 @@ use crate::report::event::Exited;
 use crate::report::{Event, Events};
 
 mod address;
+mod audit;
 mod backoff;
 pub mod call;
 mod client;
@@ -53,6 +58,7 @@ mod probe;
 mod rollout;
 mod services;
 mod template;
+mod top;
 mod vip;
 
 pub use address::{Block, cluster_address};
@@ -71,6 +77,7 @@ pub struct Local {
     gateway: Option<Gateway>,
     controllers: RwLock<BTreeMap<String, Arc<Controller>>>,
     plan: RwLock<Option<Arc<Plan>>>,
+    audit: Audit,
     started: Instant,
 }
 
@@ -100,7 +107,7 @@ impl Local {
             environment: node::inherited(),
         });
         let (controllers, plan) = (RwLock::default(), RwLock::default());
-        Ok(Self { node, gateway, controllers, plan, started: Instant::now() })
+        Ok(Self { node, gateway, controllers, plan, audit: Audit::default(), started: Instant::now() })
     }
 
     /// Whether this runtime can run a plan, before anything is built. Errors with every reason.
@@ -238,15 +245,24 @@ impl Running for Local {
             PolicyRequest::Access { servers, access } => policies.set_access(&servers, access.as_deref()),
             PolicyRequest::Observe(wanted) => {
                 match wanted {
-                    Some(true) => self.node.observer.start(),
-                    Some(false) => self.node.observer.stop(),
+                    Some(true) => self.audit.start(&self.node.observer),
+                    Some(false) => self.audit.stop(),
                     None => {}
                 }
                 Vec::new()
             }
         };
         self.tell_policies(&changes);
-        Ok(PolicyState { objects: policies.applied(), changes, observed: self.node.observer.seen() })
+        Ok(PolicyState { objects: policies.applied(), changes, observed: self.audit.seen() })
+    }
+
+    async fn top(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Top>>> {
+        if self.plan().is_some_and(|plan| !plan.mode.linkerd) {
+            return Err(Fault::usage("nothing sees calls without sidecars")
+                .hint("cargo xtask down, then cargo xtask up --linkerd with its other options")
+                .into());
+        }
+        Ok(top::watch(&self.node.observer, request).map(Ok).boxed())
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

@@ -38,7 +38,7 @@ pub struct Node {
     pub addresses: ServiceAddresses,
     /// Says what their sidecars let in.
     pub policies: PolicyController,
-    /// Counts what they decide, while somebody asks.
+    /// Tells what they see, while somebody asks.
     pub observer: Observer,
     /// Signs the sidecars' certificates.
     pub issuer: Issuer,
@@ -89,7 +89,7 @@ impl Node {
             client_address: cluster_address,
         };
         let sidecar = Sidecar::start(spec, &self.issuer, self.policies.inbound(template.workload())).await?;
-        self.observer.add(&sidecar);
+        self.observer.add(&sidecar, workload, pod_ip.into());
         Ok(sidecar)
     }
 

@@ -50,7 +50,8 @@ fn bed() -> Bed {
         environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
     });
     let (controllers, plan) = (RwLock::default(), RwLock::default());
-    let local = Local { node, gateway: None, controllers, plan, started: Instant::now() };
+    let local =
+        Local { node, gateway: None, controllers, plan, audit: Audit::default(), started: Instant::now() };
     Bed { local, events, logs }
 }
 
