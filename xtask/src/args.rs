@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub mod image;
 pub mod policy;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -58,6 +59,8 @@ pub enum Command {
     Policy(policy::Policy),
     /// Live calls between pods: how many, how long, how many well, how many refused
     Top(Top),
+    /// Build, save and push the services' container images
+    Image(image::Image),
     /// Prove that the environment does what it should
     Smoke(Smoke),
     /// What this machine has and lacks
@@ -110,7 +113,8 @@ pub struct ModeArgs {
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 #[command(after_help = "Examples:\n  cargo xtask up --grpc --linkerd\n  \
     cargo xtask up --grpc --linkerd --policy\n  \
-    cargo xtask up --detach --no-watch && cargo test && cargo xtask down")]
+    cargo xtask up --detach --no-watch && cargo test && cargo xtask down\n  \
+    cargo xtask up --grpc --no-ingress --runtime kind")]
 pub struct Up {
     #[command(flatten)]
     pub mode: ModeArgs,
@@ -123,9 +127,15 @@ pub struct Up {
     /// Where the pods run
     #[arg(long, value_name = "RUNTIME", default_value = "auto")]
     pub runtime: RuntimeChoice,
-    /// The ingress's port on 127.0.0.1; 0 takes a free one
-    #[arg(long, default_value_t = 8080)]
-    pub port: u16,
+    /// A cluster of your kubeconfig, by its context, in place of the kind cluster
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Take over what somebody else changed in the cluster
+    #[arg(long)]
+    pub force_conflicts: bool,
+    /// The ingress's port on 127.0.0.1 (8080 by default); 0 takes a free one (local)
+    #[arg(long)]
+    pub port: Option<u16>,
     /// Return when everything is ready; it runs on until `cargo xtask down`
     #[arg(short, long)]
     pub detach: bool,
@@ -150,7 +160,7 @@ pub struct Up {
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Example:\n  cargo xtask down")]
 pub struct Down {
-    /// Also remove what is kept between runs: logs, built revisions
+    /// Also delete the kind cluster, and what is kept between runs: logs, built revisions
     #[arg(long)]
     pub all: bool,
     #[arg(short, long, default_value = "text")]
@@ -244,9 +254,12 @@ pub struct Smoke {
     pub matrix: bool,
     #[arg(long, value_name = "RUNTIME", default_value = "auto")]
     pub runtime: RuntimeChoice,
-    /// The ingress's port on 127.0.0.1; 0 takes a free one
-    #[arg(long, default_value_t = 0)]
-    pub port: u16,
+    /// Without an ingress: requests are sent by clients beside the services
+    #[arg(long)]
+    pub no_ingress: bool,
+    /// The ingress's port on 127.0.0.1 (local: a free one by default; kind: what manifests/kind.yaml says)
+    #[arg(long)]
+    pub port: Option<u16>,
     /// Requests a spread is measured over
     #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(300..=100_000))]
     pub requests: u32,

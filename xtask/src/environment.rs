@@ -15,10 +15,12 @@ use crate::command::Checkout;
 use crate::error::Fault;
 use crate::plan::{Mode, Plan};
 use crate::report::event::{Exited, PodState};
+use crate::report::step::Step;
 use crate::report::{self, Event, Events, counted, millis};
-use crate::runtime::choose::Chosen;
+use crate::runtime::choose::{Chosen, Where};
+use crate::runtime::kind::{self, Kind};
 use crate::runtime::local::Local;
-use crate::runtime::{Images, Running as _, Runtime as _};
+use crate::runtime::{Images, Runtime};
 use crate::session::{Holder, Host, Lock, StopRequests};
 use crate::watch::redeploy::{Deploy, Outcome, Round};
 use crate::workspace::manifests::Manifests;
@@ -27,7 +29,7 @@ use crate::workspace::{Affected, Workspace};
 mod policy;
 
 /// What is to be brought up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub mode: Mode,
     /// The ingress's port on 127.0.0.1, 0 for a free one; none for no ingress.
@@ -40,12 +42,15 @@ pub struct Options {
     pub timeout: Duration,
     /// Whether compilers may colour their messages.
     pub colour: bool,
+    /// Of the kind runtime alone.
+    pub kind: kind::Options,
 }
 
 /// An environment that this process runs.
 pub struct Environment {
     pub checkout: Checkout,
-    pub runtime: Arc<Local>,
+    pub runtime: Arc<dyn Runtime>,
+    on: Where,
     options: Options,
     builder: Builder,
     events: Events,
@@ -67,13 +72,17 @@ struct Current {
     images: Images,
 }
 
-/// What of a workspace is to exist in a mode. Errors with every mistake in every manifest.
-pub fn read(workspace: &Workspace, mode: Mode, ingress: bool) -> Result<Plan, Fault> {
+/// What of a workspace is to exist in a mode. Errors with every mistake in every manifest, and with what the runtime
+/// does not model.
+pub fn read(workspace: &Workspace, mode: Mode, ingress: bool, on: Where) -> Result<Plan, Fault> {
     let options = crate::plan::Options { mode, ingress };
     let plan =
         Manifests::read(&workspace.root).and_then(|manifests| Plan::new(workspace, &manifests, options));
     let plan = plan.map_err(|problems| Fault::usage(problems.to_string()))?;
-    Local::can_run(&plan)?;
+    match on {
+        Where::Local => Local::can_run(&plan)?,
+        Where::Kind => kind::can_run(&plan)?,
+    }
     Ok(plan)
 }
 
@@ -86,11 +95,11 @@ impl Environment {
         chosen: &Chosen,
         events: &Events,
     ) -> anyhow::Result<(Self, StopRequests)> {
-        let plan = read(&checkout.workspace, options.mode, options.ingress.is_some())?;
+        let plan = read(&checkout.workspace, options.mode, options.ingress.is_some(), chosen.runtime)?;
         if options.policy {
             policy::can_start_with(&checkout.workspace, options.mode.grpc)?;
         }
-        events.emit(Event::Runtime { runtime: chosen.runtime.into(), reason: chosen.reason.into() });
+        events.emit(Event::Runtime { runtime: chosen.runtime.to_string(), reason: chosen.reason.clone() });
         for warning in plan.warnings(&checkout.workspace) {
             events.warn(warning, None);
         }
@@ -99,8 +108,11 @@ impl Environment {
         }
         checkout.state.create()?;
         let lock = Lock::take(&checkout.state, &Holder::of_this_process(options.mode))?;
-        let runtime = Arc::new(Local::start(&checkout, options.ingress, events)?);
-        let (host, requests) = Host::start(&checkout.state, Arc::clone(&runtime) as _, events.clone())?;
+        let runtime: Arc<dyn Runtime> = match chosen.runtime {
+            Where::Local => Arc::new(Local::start(&checkout, options.ingress, events)?),
+            Where::Kind => Arc::new(Kind::open(&checkout, options.kind.clone(), events)?),
+        };
+        let (host, requests) = Host::start(&checkout.state, Arc::clone(&runtime), events.clone())?;
         let builder = Builder {
             root: checkout.root.clone(),
             state: checkout.state.clone(),
@@ -115,6 +127,7 @@ impl Environment {
         let environment = Self {
             checkout,
             runtime,
+            on: chosen.runtime,
             options,
             builder,
             events: events.clone(),
@@ -134,7 +147,7 @@ impl Environment {
 
     /// Builds everything, starts it and waits until it is ready.
     pub async fn bring_up(&self, start: Instant) -> anyhow::Result<()> {
-        self.build(self.plan().images.clone(), &CancellationToken::new()).await?;
+        self.make(self.plan().images.clone(), &CancellationToken::new()).await?;
         self.apply().await?;
         self.ready(start).await
     }
@@ -153,6 +166,17 @@ impl Environment {
         self.runtime.ingress()
     }
 
+    /// What runs goes on when this ends.
+    pub fn outlives(&self) -> bool {
+        self.runtime.outlives()
+    }
+
+    /// Ends without touching what runs, and says so.
+    pub fn leave(self) {
+        let how = "cargo xtask down removes it".to_owned();
+        self.events.emit(Event::Left { runtime: self.on.to_string(), how });
+    }
+
     /// Stops everything that it started.
     pub async fn take_down(self, reason: &str) -> anyhow::Result<Vec<Exited>> {
         self.events.emit(Event::Stopping { reason: reason.to_owned() });
@@ -169,13 +193,28 @@ impl Environment {
         change(&mut self.current.write().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Builds services while the runtime makes what their pods will need.
+    async fn make(&self, services: Vec<String>, cancel: &CancellationToken) -> anyhow::Result<()> {
+        let (built, prepared) = tokio::join!(self.build(services, cancel), self.runtime.prepare(self.plan()));
+        built?;
+        prepared
+    }
+
     /// Builds services; those whose content changed are new images, which the next apply rolls out.
     async fn build(&self, services: Vec<String>, cancel: &CancellationToken) -> Result<(), BuildFailure> {
+        let target = self.runtime.target().await.map_err(BuildFailure::Target)?;
+        let Current { workspace, images, .. } = self.current();
+        let mut packages = workspace.packages();
+        let (count, mut programs) = (services.len(), services);
+        for program in self.runtime.programs() {
+            packages.insert(program.package);
+            // With the first build: services change, they do not.
+            programs.extend(Some(program.name).filter(|name| !images.contains_key(name)));
+        }
         let step = Step::start(&self.events, "build");
-        let packages = self.current().workspace.packages();
-        match self.builder.build(&packages, &services, &self.events, cancel).await {
+        match self.builder.build(&packages, &programs, target.as_ref(), &self.events, cancel).await {
             Ok(images) => {
-                step.finish(counted(images.len(), "service"));
+                step.finish(counted(count, "service"));
                 self.set(|current| current.images.extend(images));
                 Ok(())
             }
@@ -229,7 +268,7 @@ impl Environment {
         } else {
             self.current().workspace
         };
-        let plan = read(&workspace, self.options.mode, self.options.ingress.is_some())?;
+        let plan = read(&workspace, self.options.mode, self.options.ingress.is_some(), self.on)?;
         self.set(|current| {
             current.workspace = workspace;
             current.plan = Arc::new(plan);
@@ -284,21 +323,20 @@ impl Deploy for Environment {
             return Outcome::BuildFailed;
         }
         if round.manifests
-            && let Err(fault) = self.follow_policies()
+            && let Err(error) = self.follow_policies().await
         {
-            self.tell(&fault.into());
+            self.tell(&error);
             return Outcome::BuildFailed;
         }
         let Current { plan, images, .. } = self.current();
         let named = |service: &&String| !images.contains_key(*service) || round.services.contains(*service);
         let services: Vec<String> = plan.images.iter().filter(named).cloned().collect();
-        match self.build(services, &cancel).await {
-            Ok(()) => {}
-            Err(BuildFailure::Cancelled) => return Outcome::Cancelled,
-            Err(failure) => {
-                self.tell(&failure.into());
-                return Outcome::BuildFailed;
+        if let Err(error) = self.make(services, &cancel).await {
+            if matches!(error.downcast_ref(), Some(BuildFailure::Cancelled)) {
+                return Outcome::Cancelled;
             }
+            self.tell(&error);
+            return Outcome::BuildFailed;
         }
         match self.apply().await {
             Ok(()) => Outcome::Done,
@@ -307,28 +345,5 @@ impl Deploy for Environment {
                 Outcome::Refused
             }
         }
-    }
-}
-
-/// A step under way; its end is told with the time that it took.
-struct Step<'a> {
-    events: &'a Events,
-    name: &'static str,
-    start: Instant,
-}
-
-impl<'a> Step<'a> {
-    fn start(events: &'a Events, step: &'static str) -> Self {
-        events.emit(Event::StepStarted { step: step.to_owned() });
-        Self { events, name: step, start: Instant::now() }
-    }
-
-    fn finish(self, detail: String) {
-        let ms = millis(self.start.elapsed());
-        self.events.emit(Event::StepFinished { step: self.name.to_owned(), ms, detail });
-    }
-
-    fn fail(self) {
-        self.events.emit(Event::StepFailed { step: self.name.to_owned(), ms: millis(self.start.elapsed()) });
     }
 }

@@ -90,3 +90,14 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+impl From<client::CallError> for Fault {
+    fn from(error: client::CallError) -> Self {
+        let message = error.to_string();
+        match error {
+            client::CallError::Usage(_) => Self::usage(message),
+            client::CallError::NoDescriptors(_) => Self::failed(message)
+                .hint("without data, an empty message is sent, which needs no reflection"),
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod command;
 mod doctor;
 mod environment;
 mod error;
+mod oci;
 mod plan;
 mod policies;
 mod process;

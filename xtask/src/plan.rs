@@ -1,6 +1,6 @@
 //! Pure: arguments and workspace in, what is to exist out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -52,6 +52,8 @@ pub struct Plan {
     pub ingresses: Vec<Sourced<Ingress>>,
     /// The workspace services whose images the Deployments name, sorted: what to build.
     pub images: Vec<String>,
+    /// What their images say of themselves, by OCI's annotation keys.
+    pub labels: BTreeMap<String, BTreeMap<String, String>>,
     /// Workloads left out, and why: told to people.
     pub left_out: Vec<LeftOut>,
 }
@@ -87,6 +89,7 @@ impl Plan {
             deployments: sorted(&manifests.deployments),
             ingresses: sorted(&manifests.ingresses),
             images: Vec::new(),
+            labels: workspace.services.iter().map(|own| (own.name.clone(), own.labels.clone())).collect(),
             left_out: Vec::new(),
         };
         plan.namespace = plan.the_namespace();

@@ -5,7 +5,7 @@ mod attach;
 mod host;
 mod lock;
 
-pub use attach::{Session, attach, find};
+pub use attach::{Session, attach, find, nothing_is_up};
 pub use host::{Host, StopRequests};
 pub use lock::{Holder, Lock};
 

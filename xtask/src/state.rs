@@ -52,6 +52,11 @@ impl StateDir {
         self.0.join("control.sock")
     }
 
+    /// What is known of the cluster of the kind runtime.
+    pub fn kind(&self) -> PathBuf {
+        self.0.join("kind")
+    }
+
     /// What a detached `up` writes on its standard error.
     pub fn up_log(&self) -> PathBuf {
         self.0.join("up.log")

@@ -25,6 +25,7 @@ use download::{Download, Failure};
 use part::Part;
 use pins::{Platform, Tool, Versions, Wanted};
 use resolve::{Answer, Cached, From};
+pub use web::cause;
 
 /// What the environment says about finding and fetching.
 #[derive(Clone, Debug)]
@@ -79,7 +80,6 @@ fn variable(tool: Tool) -> String {
 }
 
 /// For the kind runtime: finds a program that fits, and fetches it when there is none: the file to run.
-#[expect(dead_code, reason = "the kind runtime, which calls it, is not built yet")]
 pub async fn find(root: &Path, tool: Tool, events: &Events) -> Result<PathBuf, Fault> {
     let options = Options::from_env()?;
     let wanted = Versions::read(root)?.wanted(tool, Platform::here());

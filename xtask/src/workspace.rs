@@ -58,6 +58,8 @@ pub struct Service {
     pub id: String,
     /// The package's directory; absolute.
     pub dir: PathBuf,
+    /// What its image says of itself, by OCI's annotation keys.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What follows from a changed file.
@@ -102,6 +104,7 @@ impl Workspace {
                     package: package.name.to_string(),
                     id: package.id.repr.clone(),
                     dir: directory(package),
+                    labels: labels(&target.name, package),
                 })
             })
             .collect();
@@ -123,6 +126,7 @@ impl Workspace {
             package: name.clone(),
             id: String::new(),
             dir: root.join(SERVICES),
+            labels: BTreeMap::new(),
             name,
         };
         let services = images.into_iter().map(service).collect();
@@ -186,6 +190,20 @@ impl Workspace {
         }
         reached
     }
+}
+
+/// What is known of a program by its package.
+/// Source: OCI image specification, annotations.md, "Pre-Defined Annotation Keys".
+fn labels(name: &str, package: &Package) -> BTreeMap<String, String> {
+    let about = [
+        ("title", Some(name.to_owned())),
+        ("version", Some(package.version.to_string())),
+        ("description", package.description.clone()),
+        ("licenses", package.license.clone()),
+        ("source", package.repository.clone()),
+    ];
+    let known = about.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    known.map(|(key, value)| (format!("org.opencontainers.image.{key}"), value)).collect()
 }
 
 fn directory(package: &Package) -> PathBuf {

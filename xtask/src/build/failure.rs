@@ -27,6 +27,9 @@ pub enum BuildFailure {
     /// Cargo succeeded without making the program: the crate has no binary of its own name.
     #[error("cargo built no program named `{0}`")]
     NoProgram(String),
+    /// This machine cannot build for where it is to run.
+    #[error(transparent)]
+    Target(Fault),
     /// The program was built and could not be kept.
     #[error("cannot keep the built `{0}`: {1}")]
     Keep(String, io::Error),
@@ -88,6 +91,9 @@ fn is_network(said: &str) -> bool {
 
 impl From<BuildFailure> for Fault {
     fn from(failure: BuildFailure) -> Self {
+        if let BuildFailure::Target(fault) = failure {
+            return fault;
+        }
         let fault = match &failure {
             BuildFailure::NoCargo(..) | BuildFailure::Keep(..) => Self::environment(failure.to_string()),
             BuildFailure::NoProgram(_) => Self::usage(failure.to_string()),

@@ -24,12 +24,14 @@ mod failure;
 mod images;
 mod messages;
 mod running;
+mod target;
 #[cfg(test)]
 mod tests;
 
 pub use failure::BuildFailure;
 use messages::Messages;
 use running::{Line, Running};
+pub use target::StaticTarget;
 
 /// How this session builds.
 #[derive(Clone, Debug)]
@@ -45,7 +47,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Builds services and keeps each as a revision; `packages` are the ids of the packages of all services.
+    /// Builds services and keeps each as a revision; `packages` are the ids of the packages of all services, `target`
+    /// how they are built to run in an image (none: to run here).
     /// Emits progress and what the compiler says; on failure every error is emitted before this returns. Nothing
     /// of it remains running when it is cancelled, or dropped; after a success cargo may still be putting its
     /// caches away.
@@ -53,6 +56,7 @@ impl Builder {
         &self,
         packages: &BTreeSet<String>,
         services: &[String],
+        target: Option<&StaticTarget>,
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Images, BuildFailure> {
@@ -71,7 +75,8 @@ impl Builder {
             turn = turn => turn.ok().flatten(),
             () = cancel.cancelled() => return Err(BuildFailure::Cancelled),
         };
-        let tool = cargo::cargo(&self.root, self.arguments(packages, services))
+        let (arguments, variable) = self.arguments(packages, services, target);
+        let tool = cargo::cargo(&self.root, arguments, variable)
             .map_err(|error| BuildFailure::NoCargo(cargo::program(), error))?;
         let mut running = Running::new(tool);
         let mut messages = Messages::default();
@@ -113,9 +118,15 @@ impl Builder {
         images::Store::new(self.state.images()).prune(services, used)
     }
 
-    fn arguments(&self, packages: &BTreeSet<String>, services: &[String]) -> Vec<OsString> {
+    fn arguments(
+        &self,
+        packages: &BTreeSet<String>,
+        services: &[String],
+        target: Option<&StaticTarget>,
+    ) -> (Vec<OsString>, Option<(&'static str, String)>) {
         let format = if self.colour { "json-diagnostic-rendered-ansi" } else { "json" };
-        let mut arguments: Vec<OsString> = vec!["build".into()];
+        let zig = target.is_some_and(|target| target.zig);
+        let mut arguments: Vec<OsString> = vec![if zig { "zigbuild" } else { "build" }.into()];
         arguments.extend(packages.iter().map(|package| format!("--package={package}").into()));
         arguments.extend(services.iter().map(|service| format!("--bin={service}").into()));
         arguments.push(format!("--message-format={format}").into());
@@ -124,7 +135,9 @@ impl Builder {
         if self.release {
             arguments.push("--release".into());
         }
-        arguments
+        let (for_target, variable) = target.map(StaticTarget::arguments).unwrap_or_default();
+        arguments.extend(for_target.into_iter().map(OsString::from));
+        (arguments, variable)
     }
 
     async fn keep(&self, services: &[String], messages: &Messages) -> Result<Images, BuildFailure> {

@@ -54,7 +54,7 @@ impl Workspace {
 
     async fn build(&self, services: &[&str]) -> Result<Images, BuildFailure> {
         let services: Vec<String> = services.iter().map(|&service| service.to_owned()).collect();
-        self.builder().build(&self.packages(), &services, &self.events, &CancellationToken::new()).await
+        self.builder().build(&self.packages(), &services, None, &self.events, &CancellationToken::new()).await
     }
 
     fn packages(&self) -> BTreeSet<String> {
@@ -185,7 +185,9 @@ async fn nothing_of_a_cancelled_build_goes_on() {
     let (builder, packages) = (workspace.builder(), workspace.packages());
     let (events, token) = (workspace.events.clone(), cancel.clone());
     let build =
-        tokio::spawn(async move { builder.build(&packages, &["one".to_owned()], &events, &token).await });
+        tokio::spawn(
+            async move { builder.build(&packages, &["one".to_owned()], None, &events, &token).await },
+        );
     let pid = loop {
         let pid = fs::read_to_string(&pid_file).ok().and_then(|pid| pid.parse::<i32>().ok());
         if let Some(pid) = pid {

@@ -11,6 +11,7 @@ use crate::error::Exit;
 use crate::plan::{Mode, Plan};
 use crate::report::event::Event;
 use crate::report::{Printer, line_out};
+use crate::runtime::choose::Where;
 
 /// Measures what was asked for. A missed target is shown, and is no failure: machines differ.
 pub async fn run(args: args::Bench, colour: bool) -> anyhow::Result<Exit> {
@@ -19,7 +20,7 @@ pub async fn run(args: args::Bench, colour: bool) -> anyhow::Result<Exit> {
     let mut progress =
         Progress { printer: (args.output == Output::Text).then(|| Printer::new(args.output, colour)) };
     let mode = Mode { grpc: true, linkerd: true };
-    let plan = environment::read(&checkout.workspace, mode, true)?;
+    let plan = environment::read(&checkout.workspace, mode, true, Where::Local)?;
     let mut figures = Vec::new();
     let outcome = measure(&args, &checkout, &plan, &mut progress, &mut figures).await;
     // What was measured before something failed took its time, and is shown.

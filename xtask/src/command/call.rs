@@ -7,8 +7,8 @@ use anyhow::Context as _;
 
 use crate::args;
 use crate::error::{Exit, Fault};
-use crate::runtime::local::call::code_name;
 use crate::runtime::{CallAnswer, CallRequest, Running};
+use client::code_name;
 
 /// Sends it and prints what came back: ok if all answers are below 400 and gRPC's are 0, else failed.
 pub async fn run(args: args::Call, runtime: &dyn Running) -> anyhow::Result<Exit> {
@@ -38,6 +38,7 @@ pub fn request(args: &args::Call) -> Result<CallRequest, Fault> {
         timeout_ms: u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX),
         count: args.count,
         concurrency: args.concurrency,
+        keep: false,
     })
 }
 

@@ -7,8 +7,10 @@ use crate::args;
 use crate::command::Checkout;
 use crate::error::{Exit, Fault};
 use crate::process;
-use crate::report::{Event, Printer};
+use crate::report::event::Exited;
+use crate::report::{Event, Events, Printer};
 use crate::runtime::Running as _;
+use crate::runtime::kind::Kind;
 use crate::session::{self, Lock};
 
 /// Longer than any pod's grace period should be: after it, `up` is taken to hang.
@@ -19,12 +21,13 @@ pub async fn run(args: args::Down, colour: bool) -> anyhow::Result<Exit> {
     let checkout = Checkout::open().await?;
     let mut printer = Printer::new(args.output, colour);
     let stopped = match Lock::holder(&checkout.state) {
-        None => Vec::new(),
+        None => of_cluster(&checkout, &mut printer).await?,
         Some(holder) => {
             printer.print(&Event::Stopping { reason: format!("pid {}: up {}", holder.pid, holder.mode) });
             stop(&checkout, holder.pid, &mut printer).await?
         }
     };
+    let deleted = args.all && Kind::delete_cluster(&checkout, &Events::default()).await?;
     if args.all {
         for kept in [checkout.state.logs(), checkout.state.images()] {
             match std::fs::remove_dir_all(&kept) {
@@ -37,7 +40,9 @@ pub async fn run(args: args::Down, colour: bool) -> anyhow::Result<Exit> {
             }
         }
     }
-    if stopped.is_empty() && args.output == args::Output::Text {
+    if deleted {
+        printer.print(&Event::StepFinished { step: "cluster".into(), ms: 0, detail: "deleted".into() });
+    } else if stopped.is_empty() && args.output == args::Output::Text {
         crate::report::line_out("nothing is up in this checkout");
     } else {
         printer.print(&Event::Stopped { pods: stopped });
@@ -45,11 +50,14 @@ pub async fn run(args: args::Down, colour: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-async fn stop(
-    checkout: &Checkout,
-    pid: u32,
-    printer: &mut Printer,
-) -> anyhow::Result<Vec<crate::report::event::Exited>> {
+/// Removes what a former `up` left in its cluster. A cluster that is gone has nothing.
+async fn of_cluster(checkout: &Checkout, printer: &mut Printer) -> anyhow::Result<Vec<Exited>> {
+    let Some(kind) = Kind::attach(checkout).await? else { return Ok(Vec::new()) };
+    printer.print(&Event::Stopping { reason: "what was applied to the cluster".to_owned() });
+    kind.stop().await
+}
+
+async fn stop(checkout: &Checkout, pid: u32, printer: &mut Printer) -> anyhow::Result<Vec<Exited>> {
     if let Some(session) = session::find(&checkout.state) {
         match tokio::time::timeout(PATIENCE, session.stop()).await {
             Ok(Ok(stopped)) => {

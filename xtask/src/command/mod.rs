@@ -6,6 +6,9 @@ use crate::args::{Args, Command};
 use crate::error::{Exit, Fault};
 use crate::process::cargo;
 use crate::report;
+use crate::runtime::choose::Where;
+use crate::runtime::kind::Kind;
+use crate::runtime::{Running, Status};
 use crate::session;
 use crate::state::StateDir;
 use crate::workspace::Workspace;
@@ -16,6 +19,7 @@ mod call;
 mod ci;
 mod doctor;
 mod down;
+mod image;
 mod logs;
 mod new;
 mod policy;
@@ -34,11 +38,12 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Status(args) => status::run(args).await,
         Command::Logs(args) => logs::run(args, colour).await,
         Command::Call(args) => {
-            let session = session::attach(&Checkout::open().await?.state)?;
-            call::run(args, &session).await
+            let running = running(&Checkout::open().await?).await?;
+            call::run(args, &*running).await
         }
         Command::Policy(args) => policy::run(args, colour).await,
         Command::Top(args) => top::run(args).await,
+        Command::Image(args) => image::run(args, colour).await,
         Command::Smoke(args) => smoke::run(args, colour).await,
         Command::Doctor(args) => doctor::run(args, colour).await,
         Command::Tools(args) => tools::run(args, colour).await,
@@ -46,6 +51,22 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Bench(args) => bench::run(args, colour).await,
         Command::Ci(args) => ci::run(args, colour).await,
     }
+}
+
+/// What runs in a checkout: by its `up`, or in the cluster where a former one left it. An error when nothing does.
+async fn running(checkout: &Checkout) -> anyhow::Result<Box<dyn Running>> {
+    if let Some(session) = session::find(&checkout.state) {
+        return Ok(Box::new(session));
+    }
+    match Kind::attach(checkout).await? {
+        Some(kind) => Ok(Box::new(kind)),
+        None => Err(session::nothing_is_up().into()),
+    }
+}
+
+/// Which runtime a status is of.
+fn on(status: &Status) -> Where {
+    if status.runtime == Where::Kind.to_string() { Where::Kind } else { Where::Local }
 }
 
 /// The workspace that a command was typed in, as cargo sees it.

@@ -13,9 +13,10 @@ use crate::plan::edges::edges as calls_of;
 use crate::plan::{Mode, Plan};
 use crate::process;
 use crate::report::{Event, Events, line_out, millis};
-use crate::runtime::choose::choose;
+use crate::runtime::choose::{Chosen, Where, choose};
+use crate::runtime::kind;
 use crate::runtime::{CallAnswer, CallRequest, Running, Status};
-use crate::session::{self, Lock};
+use crate::session::Lock;
 use crate::smoke::answer::Answer;
 use crate::smoke::outcome::mode_name;
 use crate::smoke::{Check, ModeReport, Outcome, Report, checks, junit, load};
@@ -27,18 +28,18 @@ const CONCURRENCY: u32 = 10;
 
 /// Checks, and reports. Exit code 1 when a check failed.
 pub async fn run(args: args::Smoke, colour: bool) -> anyhow::Result<Exit> {
-    let chosen = choose(args.runtime)?;
+    let chosen = choose(args.runtime, None)?;
     let checkout = Checkout::open().await?;
     let all = [(false, false), (true, false), (false, true), (true, true)];
     let asked = [(args.mode.grpc, args.mode.linkerd)];
     let modes: &[(bool, bool)] = if args.matrix { &all } else { &asked };
-    let mut report = Report { passed: true, runtime: chosen.runtime.to_owned(), modes: Vec::new() };
+    let mut report = Report { passed: true, runtime: chosen.runtime.to_string(), modes: Vec::new() };
     for &(grpc, linkerd) in modes {
         let mode = Mode { grpc, linkerd };
         let start = Instant::now();
-        let (checks, spread) = match session::find(&checkout.state) {
-            Some(session) => running(&checkout, &session, mode, &args).await?,
-            None => from_nothing(&checkout, mode, &args, colour).await?,
+        let (checks, spread) = match super::running(&checkout).await {
+            Ok(up) => running(&checkout, &*up, mode, &args).await?,
+            Err(_) => from_nothing(&checkout, mode, &args, &chosen, colour).await?,
         };
         let passed = checks.iter().all(|check| check.outcome != Outcome::Failed);
         let ms = millis(start.elapsed());
@@ -77,7 +78,7 @@ type Found = (Vec<Check>, Vec<crate::smoke::Spread>);
 /// Checks an environment that is up already; it stays up.
 async fn running(
     checkout: &Checkout,
-    session: &session::Session,
+    session: &dyn Running,
     mode: Mode,
     args: &args::Smoke,
 ) -> anyhow::Result<Found> {
@@ -88,7 +89,7 @@ async fn running(
             .hint("give smoke the same mode, or `cargo xtask down` first")
             .into());
     }
-    let plan = environment::read(&checkout.workspace, mode, status.ingress.is_some())?;
+    let plan = environment::read(&checkout.workspace, mode, status.ingress.is_some(), super::on(&status))?;
     let ingress = status.ingress.as_ref().and_then(|address| address.parse().ok());
     let (mut checks, spread) = traffic(session, &plan, ingress, None, args).await?;
     checks.push(Check::skipped("shutdown", "it was up before, and stays up"));
@@ -100,19 +101,20 @@ async fn from_nothing(
     checkout: &Checkout,
     mode: Mode,
     args: &args::Smoke,
+    chosen: &Chosen,
     colour: bool,
 ) -> anyhow::Result<Found> {
     let events = Events::default();
     let options = Options {
         mode,
-        ingress: Some(args.port),
+        ingress: (!args.no_ingress).then_some(args.port.unwrap_or(0)),
         policy: false,
         release: args.release,
         timeout: Duration::from_secs(120),
         colour,
+        kind: kind::Options { port: args.port, ..kind::Options::default() },
     };
-    let (environment, mut stop_requests) =
-        Environment::open(checkout.clone(), options, &choose(args.runtime)?, &events)?;
+    let (environment, mut stop_requests) = Environment::open(checkout.clone(), options, chosen, &events)?;
     let outcome = tokio::select! {
         outcome = check(&environment, args) => outcome,
         () = process::told_to_stop() => Err(Fault::failed("interrupted").into()),
@@ -127,7 +129,8 @@ async fn from_nothing(
     let ingress = environment.ingress();
     let start = Instant::now();
     let pods = environment.take_down("smoke is done").await?;
-    let left = left_over(&status, ingress, checkout);
+    // A cluster's ingress is its own.
+    let left = left_over(&status, ingress.filter(|_| chosen.runtime == Where::Local), checkout);
     let (mut checks, spread) = match outcome {
         Ok(found) => found,
         Err(error) => {
@@ -162,16 +165,16 @@ async fn traffic(
     root: Option<&Path>,
     args: &args::Smoke,
 ) -> anyhow::Result<Found> {
-    let Some(ingress) = ingress else {
-        let why = "there is no ingress to send requests through";
-        return Ok((vec![Check::skipped("answers", why)], Vec::new()));
-    };
     let mut found = Vec::new();
     let mut answers = Vec::new();
-    for host in plan.hosts() {
+    let asked = if ingress.is_some() { plan.hosts() } else { plan.first_called() };
+    for host in &asked {
         let start = Instant::now();
-        let got = load::send(ingress, &host, args.requests, CONCURRENCY).await;
-        found.push(checks::answered(&host, &got).timed(start));
+        let got = match ingress {
+            Some(ingress) => load::send(ingress, host, args.requests, CONCURRENCY).await,
+            None => load::call(runtime, host, args.requests, CONCURRENCY).await?,
+        };
+        found.push(checks::answered(host, &got).timed(start));
         answers.extend(checks::documents(&got));
     }
     let mut callees: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -194,7 +197,9 @@ async fn traffic(
         }
         found.push(edges::edges(runtime, plan, &answers).await?);
     }
-    if let Some(command) = &args.exec {
+    if let Some(command) = &args.exec
+        && let Some(ingress) = ingress
+    {
         found.push(exec(command, plan, ingress).await?);
     }
     Ok((found, spread))

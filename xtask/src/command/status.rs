@@ -7,13 +7,12 @@ use crate::command::Checkout;
 use crate::error::Exit;
 use crate::report::event::PodState;
 use crate::report::{columns, line_out};
-use crate::runtime::{Running as _, Status};
-use crate::session;
+use crate::runtime::Status;
 
 /// Shows it. Exit code 1 when something is not as it should be, 3 when nothing is up.
 pub async fn run(args: args::Status) -> anyhow::Result<Exit> {
     let checkout = Checkout::open().await?;
-    let status = session::attach(&checkout.state)?.status().await?;
+    let status = super::running(&checkout).await?.status().await?;
     match args.output {
         Output::Json => line_out(&serde_json::to_string(&status)?),
         Output::Text => line_out(table(&status).trim_end()),

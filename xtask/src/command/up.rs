@@ -13,10 +13,14 @@ use crate::process;
 use crate::report::event::Exited;
 use crate::report::{self, Event, Events, Printer, Reporter};
 use crate::runtime::choose::choose;
+use crate::runtime::kind;
 use crate::session::StopRequests;
 use crate::watch::redeploy;
 use crate::watch::{Watch, watch};
 use crate::workspace::Workspace;
+
+/// Where the local runtime's ingress answers when nothing else is said.
+const PORT: u16 = 8080;
 
 /// Brings it up and stays until told to stop; with `--detach` leaves it to a background process.
 pub async fn run(args: args::Up, colour: bool) -> anyhow::Result<Exit> {
@@ -47,19 +51,28 @@ async fn stay(
 ) -> anyhow::Result<Exit> {
     let options = Options {
         mode: Mode { grpc: args.mode.grpc, linkerd: args.mode.linkerd },
-        ingress: (!args.no_ingress).then_some(args.port),
+        ingress: (!args.no_ingress).then_some(args.port.unwrap_or(PORT)),
         policy: args.policy,
         release: args.release,
         timeout: args.timeout,
         colour,
+        kind: kind::Options {
+            port: args.port,
+            context: args.context.clone(),
+            force_conflicts: args.force_conflicts,
+        },
     };
-    let (environment, mut stop_requests) =
-        Environment::open(checkout, options, &choose(args.runtime)?, events)?;
+    let chosen = choose(args.runtime, args.context.as_deref())?;
+    let (environment, mut stop_requests) = Environment::open(checkout, options, &chosen, events)?;
     let (why, reply, outcome) = tokio::select! {
         outcome = live(&environment, args, events, start) => ("it failed".to_owned(), None, outcome),
         () = process::told_to_stop() => ("told to stop; once more kills".to_owned(), None, Ok(())),
         reply = asked(&mut stop_requests) => ("`cargo xtask down`".to_owned(), Some(reply), Ok(())),
     };
+    if environment.outlives() && reply.is_none() {
+        environment.leave();
+        return outcome.map(|()| Exit::Ok);
+    }
     let pods = tokio::select! {
         pods = environment.take_down(&why) => pods?,
         // Nothing outlives this process: that is what its guardian is for.
@@ -89,7 +102,13 @@ async fn live(
     if args.background || args.no_watch {
         environment.bring_up(start).await?;
     }
-    let Some(changes) = changes else { return std::future::pending().await };
+    let Some(changes) = changes else {
+        // With nobody to watch for, and pods that run without us, there is nothing to stay for.
+        if args.background && environment.outlives() {
+            return Ok(());
+        }
+        return std::future::pending().await;
+    };
     tokio::join!(
         redeploy::run(changes, &environment.checkout.root, environment, events),
         environment.tell_when_ready(start),
@@ -114,7 +133,7 @@ async fn detach(checkout: &Checkout, args: &args::Up, colour: bool) -> anyhow::R
     let Some(stdout) = child.stdout.take() else { return Err(Fault::failed("no output to read").into()) };
     let mut lines = BufReader::new(stdout).lines();
     let told = async {
-        let mut failed = false;
+        let (mut failed, mut ready, mut ends_itself) = (false, false, false);
         while let Ok(Some(line)) = lines.next_line().await {
             let Ok(event) = serde_json::from_str::<Event>(&line) else { continue };
             // What services write is for `logs`; this command ends when they are ready.
@@ -122,11 +141,16 @@ async fn detach(checkout: &Checkout, args: &args::Up, colour: bool) -> anyhow::R
                 printer.print(&event);
             }
             failed |= matches!(event, Event::Error { .. });
-            if matches!(event, Event::Ready { .. }) {
+            let ends = matches!(&event, Event::Left { .. });
+            ready |= matches!(event, Event::Ready { .. });
+            // Where it ends by itself, the next `up` shall find it gone.
+            if ready && (ends || !ends_itself) {
                 return (true, failed);
             }
+            ends_itself |=
+                args.no_watch && matches!(&event, Event::Runtime { runtime, .. } if runtime == "kind");
         }
-        (false, failed)
+        (ready, failed)
     };
     let interrupted = tokio::select! {
         told = told => Ok(told),
@@ -162,6 +186,7 @@ fn background_args(args: &args::Up) -> Vec<String> {
         (args.mode.linkerd, "--linkerd"),
         (args.policy, "--policy"),
         (args.no_ingress, "--no-ingress"),
+        (args.force_conflicts, "--force-conflicts"),
         (args.no_watch, "--no-watch"),
         (args.release, "--release"),
     ] {
@@ -171,7 +196,8 @@ fn background_args(args: &args::Up) -> Vec<String> {
     }
     let runtime = clap::ValueEnum::to_possible_value(&args.runtime);
     line.push(format!("--runtime={}", runtime.as_ref().map_or("auto", |value| value.get_name())));
-    line.push(format!("--port={}", args.port));
+    line.extend(args.port.map(|port| format!("--port={port}")));
+    line.extend(args.context.as_ref().map(|context| format!("--context={context}")));
     line.push(format!("--timeout={}ms", args.timeout.as_millis()));
     line.push("--output=json".to_owned());
     line

@@ -3,7 +3,6 @@
 use super::Environment;
 use crate::error::Fault;
 use crate::policies::{given, shipped};
-use crate::runtime::Running as _;
 use crate::runtime::policy::PolicyRequest;
 use crate::workspace::Workspace;
 use crate::workspace::policies::Policies;
@@ -24,14 +23,13 @@ impl Environment {
 
     /// Makes what is in force equal to what the applied files have now. Errors with every mistake in them; what is
     /// in force then stays.
-    pub(super) fn follow_policies(&self) -> Result<(), Fault> {
+    pub(super) async fn follow_policies(&self) -> anyhow::Result<()> {
         let followed = self.runtime.followed_policies();
         // A file that was deleted has no objects any more.
         let paths: Vec<_> =
             followed.into_iter().filter(|path| self.checkout.root.join(path).exists()).collect();
         let policies =
             if paths.is_empty() { Policies::default() } else { Policies::read(&self.checkout.root, &paths)? };
-        self.runtime.follow_policies(given(&policies));
-        Ok(())
+        self.runtime.follow_policies(given(&policies)).await
     }
 }

@@ -22,6 +22,14 @@ impl Plan {
         self.services.iter().any(|service| self.selected(name(&service.object)).contains(&deployment))
     }
 
+    /// The Services that no Deployment calls: the ones that requests from outside come to first. Sorted.
+    pub fn first_called(&self) -> Vec<String> {
+        let edges = super::edges::edges(self);
+        let called = |name: &str| edges.iter().any(|edge| edge.service == name);
+        let services = self.services.iter().map(|service| name(&service.object));
+        services.filter(|name| !called(name) && !self.selected(name).is_empty()).map(str::to_owned).collect()
+    }
+
     /// The identity that a Deployment's pods have in the mesh.
     pub fn identity(&self, deployment: &str) -> Option<String> {
         let service_account = self.service_account(deployment)?;

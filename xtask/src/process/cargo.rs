@@ -3,13 +3,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use crate::error::Fault;
 use rustix::process::{Pid, Signal};
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// How long a tool that was told to stop may take before it is killed.
 const GRACE: Duration = Duration::from_secs(1);
@@ -19,9 +19,19 @@ pub fn program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
+/// Where cargo keeps what it downloads.
+pub fn home() -> PathBuf {
+    let home = || std::env::home_dir().unwrap_or_default().join(".cargo");
+    std::env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
+}
+
 /// Starts cargo in `root`, its output piped. Errors when there is no cargo.
-pub fn cargo<I: AsRef<OsStr>>(root: &Path, args: impl IntoIterator<Item = I>) -> io::Result<Tool> {
-    Tool::spawn(&program(), args, root)
+pub fn cargo<I: AsRef<OsStr>>(
+    root: &Path,
+    args: impl IntoIterator<Item = I>,
+    variable: Option<(&str, String)>,
+) -> io::Result<Tool> {
+    Tool::spawn(&program(), args, root, variable)
 }
 
 /// What cargo says of the workspace around a directory: `cargo metadata --no-deps`, as JSON. Errors with
@@ -38,6 +48,21 @@ pub async fn metadata(directory: &Path) -> Result<String, Fault> {
         return Err(Fault::usage(format!("cargo cannot read this workspace: {words}")));
     }
     String::from_utf8(output.stdout).map_err(|_| Fault::usage("cargo metadata is not UTF-8"))
+}
+
+/// What cargo says of a workspace with all that it depends on for a target. Errors with cargo's own words.
+pub async fn resolved(root: &Path, triple: &str) -> Result<cargo_metadata::Metadata, Fault> {
+    let platform = format!("--filter-platform={triple}");
+    let args = ["metadata", "--format-version=1", "--color=never", &platform];
+    let output = output(&program(), args, root, Duration::from_secs(120)).await;
+    let output = output.map_err(|error| Fault::environment(format!("cannot run cargo: {error}")))?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(Fault::usage(format!("cargo cannot resolve this workspace: {}", words.trim())));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    cargo_metadata::MetadataCommand::parse(text)
+        .map_err(|error| Fault::failed(format!("cannot read the output of cargo metadata: {error}")))
 }
 
 /// Runs cargo in `root`, building into `target`, to its end.
@@ -63,7 +88,7 @@ pub async fn output<I: AsRef<OsStr>>(
     directory: &Path,
     timeout: Duration,
 ) -> io::Result<Output> {
-    let mut tool = Tool::spawn(program, args, directory)?;
+    let mut tool = Tool::spawn(program, args, directory, None)?;
     let read = async {
         use tokio::io::AsyncReadExt as _;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -75,6 +100,33 @@ pub async fn output<I: AsRef<OsStr>>(
         Ok(Output { status: tool.wait().await?, stdout, stderr })
     };
     tokio::time::timeout(timeout, read).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Runs a program to its end, writing to its standard input. What `write` gave, and what the program wrote: one that
+/// ends early makes `write` fail, and its own words say why. It is killed with us.
+pub async fn fed<T: Send + 'static>(
+    program: &OsStr,
+    args: impl IntoIterator<Item = String>,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<T> + Send + 'static,
+) -> io::Result<(io::Result<T>, Output)> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.process_group(0);
+    die_with_us(&mut command);
+    let mut child = command.spawn()?;
+    let stdin = child.stdin.take().map(ChildStdin::into_owned_fd).transpose()?;
+    let writing = tokio::task::spawn_blocking(move || {
+        let Some(stdin) = stdin else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        // Tokio's pipes do not block; this thread may.
+        rustix::io::ioctl_fionbio(&stdin, false)?;
+        let mut out = io::BufWriter::with_capacity(1 << 18, std::fs::File::from(stdin));
+        let given = write(&mut out)?;
+        io::Write::flush(&mut out)?;
+        Ok(given)
+    });
+    let output = child.wait_with_output().await?;
+    let written = writing.await.map_err(io::Error::other)?;
+    Ok((written, output))
 }
 
 /// A running tool. Dropped before it ended, its whole process group is killed.
@@ -90,6 +142,7 @@ impl Tool {
         program: &OsStr,
         args: impl IntoIterator<Item = I>,
         directory: &Path,
+        variable: Option<(&str, String)>,
     ) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.args(args).current_dir(directory);
@@ -97,6 +150,7 @@ impl Tool {
         for name in std::env::vars_os().map(|(name, _)| name).filter(|name| of_our_own_package(name)) {
             command.env_remove(name);
         }
+        command.envs(variable);
         // A Ctrl-C in the terminal reaches us alone; we decide what ends when.
         command.process_group(0);
         die_with_us(&mut command);

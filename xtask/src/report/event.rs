@@ -46,6 +46,8 @@ pub enum Event {
     Error { message: String, hint: Option<String> },
     /// The environment is being taken down.
     Stopping { reason: String },
+    /// This command ends, what runs goes on; `how` says what removes it.
+    Left { runtime: String, how: String },
     /// It is down; what each pod left with.
     Stopped { pods: Vec<Exited> },
 }

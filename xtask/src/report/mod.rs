@@ -12,12 +12,13 @@ use crate::error::Fault;
 mod columns;
 pub mod event;
 mod log_line;
+pub mod step;
 mod text;
 
 pub use columns::columns;
 pub use event::{Event, Events};
 pub use log_line::readable;
-pub use text::{Text, counted, millis, span};
+pub use text::{Text, bytes, counted, millis, span};
 
 /// Whether to colour what goes to the terminal.
 pub fn colour(when: When) -> bool {

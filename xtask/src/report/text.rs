@@ -65,10 +65,10 @@ impl Text {
                     bar.set_message(format!("{done} crates, {current}"));
                 }
             }
-            Event::Transfer { step, bytes, total, .. } => {
+            Event::Transfer { step, bytes: sent, total, .. } => {
                 if let Some(bar) = self.steps.get(step) {
-                    let of = total.map_or_else(String::new, |total| format!(" of {}", megabytes(total)));
-                    bar.set_message(format!("{}{of}", megabytes(*bytes)));
+                    let of = total.map_or_else(String::new, |total| format!(" of {}", bytes(total)));
+                    bar.set_message(format!("{}{of}", bytes(*sent)));
                 }
             }
             Event::StepFinished { step, .. } | Event::StepFailed { step, .. } => {
@@ -126,6 +126,7 @@ fn render(event: &Event, colour: bool) -> Option<String> {
         }
         Event::Error { message, hint } => error_text(message, hint.as_deref(), colour),
         Event::Stopping { reason } => format!("{} {reason}", label("stopping")),
+        Event::Left { runtime, how } => format!("{} the {runtime} environment runs on; {how}", label("left")),
         Event::Stopped { pods } => {
             let killed: Vec<&str> = pods.iter().filter(|p| p.killed).map(|p| p.pod.as_str()).collect();
             let mut text = format!("{} {} pods", label("stopped"), pods.len());
@@ -172,9 +173,13 @@ pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Bytes as people read them: `12.3 MB`.
-fn megabytes(bytes: u64) -> String {
-    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
+/// An amount of data as people read it: `312 B`, `4.5 KB`, `15.6 MB`.
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..1000 => format!("{count} B"),
+        1000..1_000_000 => format!("{}.{} KB", count / 1000, count % 1000 / 100),
+        _ => format!("{}.{} MB", count / 1_000_000, count % 1_000_000 / 100_000),
+    }
 }
 
 /// A span in whole milliseconds.

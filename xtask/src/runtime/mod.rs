@@ -1,18 +1,23 @@
 //! Where pods run. Commands see this trait only; which runtime is behind it is chosen once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+pub use client::{CallAnswer, CallRequest};
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
+use crate::build::StaticTarget;
+use crate::error::Fault;
 use crate::plan::Plan;
 use crate::report::event::{Exited, PodState};
 use crate::runtime::top::{Top, TopRequest};
 
 pub mod choose;
+pub mod kind;
 pub mod local;
 pub mod policy;
 pub mod top;
@@ -44,9 +49,48 @@ pub trait Runtime: Running {
     /// reason, and what ran before goes on. `images` has every image that the plan names.
     async fn apply(&self, plan: Arc<Plan>, images: Images) -> anyhow::Result<()>;
 
+    /// Makes what pods need before any can run, beside the build: a cluster.
+    async fn prepare(&self, _plan: Arc<Plan>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// How programs are built to run here; none: as for this machine itself.
+    async fn target(&self) -> Result<Option<StaticTarget>, Fault> {
+        Ok(None)
+    }
+
+    /// Programs of this workspace that it runs beside the services: they are built with them, and are among `apply`'s
+    /// images.
+    fn programs(&self) -> Vec<Program> {
+        Vec::new()
+    }
+
+    /// Where the ingress answers; none without one.
+    fn ingress(&self) -> Option<SocketAddr>;
+
+    /// The files and directories of policies whose edits are applied.
+    fn followed_policies(&self) -> BTreeSet<PathBuf>;
+
+    /// Makes the policies in force equal to what the followed files have now.
+    async fn follow_policies(&self, objects: Vec<policy::Given>) -> anyhow::Result<()>;
+
+    /// What runs goes on when the `up` that brought it up ends.
+    fn outlives(&self) -> bool {
+        false
+    }
+
     /// Waits until everything that was applied is ready. Ends early with the cause when something is
     /// certain not to become ready (it crash-loops, its command is missing).
     async fn ready(&self) -> anyhow::Result<()>;
+}
+
+/// A program of this workspace that is no service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its package.
+    pub package: String,
+    /// Its binary.
+    pub name: String,
 }
 
 /// The built images, by name (a service's name).
@@ -121,47 +165,4 @@ pub struct PodStatus {
     /// It has a sidecar.
     pub meshed: bool,
     pub age_seconds: u64,
-}
-
-/// One request, as `call` and `smoke` send it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct CallRequest {
-    /// The identity; none for a client without a sidecar.
-    pub service_account: Option<String>,
-    pub service: String,
-    /// The Service's port, by number or name.
-    pub port: String,
-    /// With its leading slash.
-    pub path: String,
-    /// HTTP method; GET, or POST with data, when not said.
-    pub method: Option<String>,
-    pub headers: Vec<(String, String)>,
-    /// Body; for gRPC the request message as JSON.
-    pub data: Option<String>,
-    pub timeout_ms: u64,
-    /// How often, and how many at once.
-    pub count: u32,
-    pub concurrency: u32,
-}
-
-/// The answer of the last request, and the counts of all.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
-pub struct CallAnswer {
-    /// HTTP status; none when no answer came.
-    pub status: Option<u16>,
-    pub grpc_status: Option<i32>,
-    pub grpc_message: Option<String>,
-    pub headers: Vec<(String, String)>,
-    pub trailers: Vec<(String, String)>,
-    /// Text; the message as JSON for gRPC.
-    pub body: String,
-    /// Who answered.
-    pub pod: Option<String>,
-    pub ms: f64,
-    /// Why no answer came.
-    pub error: Option<String>,
-    /// With a count: how many answers each pod gave.
-    pub pods: BTreeMap<String, u32>,
-    /// With a count: how many requests ended with each outcome (`200`, `grpc 7`, `error`).
-    pub outcomes: BTreeMap<String, u32>,
 }

@@ -33,7 +33,12 @@ pub struct Session {
 
 /// The running environment of a checkout; an error when there is none.
 pub fn attach(state: &StateDir) -> Result<Session, Fault> {
-    find(state).ok_or_else(|| Fault::environment("nothing is up in this checkout").hint("cargo xtask up"))
+    find(state).ok_or_else(nothing_is_up)
+}
+
+/// What a command says that needs something that is up.
+pub fn nothing_is_up() -> Fault {
+    Fault::environment("nothing is up in this checkout").hint("cargo xtask up")
 }
 
 /// The running environment of a checkout; none when nobody holds its lock.

@@ -11,6 +11,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
+use crate::runtime::{CallRequest, Running};
+
 /// What came back for one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
@@ -45,6 +47,31 @@ pub async fn send(ingress: SocketAddr, host: &str, requests: u32, concurrency: u
         got.extend(client.await.unwrap_or_default());
     }
     got
+}
+
+/// The same from a client of the environment's, without an identity, to the port `http` of a Service.
+pub async fn call(
+    runtime: &dyn Running,
+    service: &str,
+    requests: u32,
+    concurrency: u32,
+) -> anyhow::Result<Vec<Got>> {
+    let request = CallRequest {
+        service: service.to_owned(),
+        port: "http".to_owned(),
+        path: "/".to_owned(),
+        timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
+        count: requests,
+        concurrency,
+        keep: true,
+        ..CallRequest::default()
+    };
+    let answer = runtime.call(request).await?;
+    let got = |(status, text)| match status {
+        Some(status) => Got::Answer(status, text),
+        None => Got::Nothing(text),
+    };
+    Ok(answer.kept.into_iter().map(got).collect())
 }
 
 async fn one(

@@ -11,7 +11,6 @@ use crate::error::{Exit, Fault};
 use crate::policies::effect::{self, Effect, effects};
 use crate::policies::{given, shipped};
 use crate::report::line_out;
-use crate::runtime::Running as _;
 use crate::runtime::policy::{Change, Changed, PolicyRequest, PolicyState};
 use crate::workspace::policies::Policies;
 

@@ -6,7 +6,6 @@ use crate::args::policy::PolicyDelete;
 use crate::command::Checkout;
 use crate::error::{Exit, Fault};
 use crate::policies::{given, shipped};
-use crate::runtime::Running as _;
 use crate::runtime::policy::{PolicyObject, PolicyRequest};
 use crate::workspace::policies::Policies;
 

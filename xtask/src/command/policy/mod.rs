@@ -10,8 +10,7 @@ use crate::environment;
 use crate::error::Exit;
 use crate::plan::{Mode, Plan, objects};
 use crate::runtime::policy::{PolicyRequest, PolicyState};
-use crate::runtime::{Running as _, Status};
-use crate::session::{self, Session};
+use crate::runtime::{Running, Status};
 
 mod apply;
 mod check;
@@ -41,7 +40,7 @@ pub async fn run(args: Policy, colour: bool) -> anyhow::Result<Exit> {
 
 /// A running environment, what is to run in it, and the policies in force.
 struct Live {
-    session: Session,
+    session: Box<dyn Running>,
     status: Status,
     plan: Plan,
     state: PolicyState,
@@ -50,11 +49,12 @@ struct Live {
 impl Live {
     /// Errors when nothing is up, or when what is up has no sidecars to enforce policies.
     async fn attach(checkout: &Checkout) -> anyhow::Result<Self> {
-        let session = session::attach(&checkout.state)?;
+        let session = super::running(checkout).await?;
         let status = session.status().await?;
         let state = session.policy(PolicyRequest::Show).await?;
         let mode = Mode { grpc: status.grpc, linkerd: status.linkerd };
-        let plan = environment::read(&checkout.workspace, mode, status.ingress.is_some())?;
+        let plan =
+            environment::read(&checkout.workspace, mode, status.ingress.is_some(), super::on(&status))?;
         Ok(Self { session, status, plan, state })
     }
 

@@ -15,7 +15,6 @@ use crate::error::{Exit, Fault};
 use crate::policies::remedy::remedy;
 use crate::process;
 use crate::report::line_out;
-use crate::runtime::Running as _;
 use crate::runtime::policy::{Noted, ObjectKey, Observed, PolicyObject, PolicyRequest};
 
 /// Between two looks at what was seen.

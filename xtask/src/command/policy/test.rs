@@ -14,7 +14,6 @@ use crate::plan::{Plan, objects};
 use crate::policies::expect::{self, Expectation};
 use crate::policies::{World, client, shipped, with_mesh};
 use crate::report::line_out;
-use crate::runtime::Running as _;
 use crate::smoke::edges::{Client, Probe, seen};
 
 /// One expectation and what came of it.

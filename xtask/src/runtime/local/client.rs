@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use client::Reach;
 use mesh::{SidecarSpec, Workload};
 use policy::outbound::ServicePort;
 
 use super::address::cluster_address;
-use super::call::{self, Reach};
 use super::node::Node;
 use crate::error::Fault;
 use crate::plan::lookup::{name, ports};
@@ -38,14 +38,16 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
     let namespace = &plan.namespace;
     let authority = format!("{}.{namespace}.svc.cluster.local:{number}", asked.service);
     let account = asked.service_account.as_deref().map(|account| known(plan, account)).transpose()?;
-    let grpc = call::is_grpc(port, &asked.path);
+    let grpc = client::is_grpc(port.name.as_deref(), port.app_protocol.as_deref(), &asked.path);
     let reflection = node.services.application(&asked.service, namespace, number);
     // Without the mesh nobody has an identity, as on a cluster.
     let Some((account, of)) = account.filter(|_| plan.mode.linkerd) else {
         let address = node
             .service_address(&asked.service, namespace, number)
             .ok_or_else(|| Fault::failed(format!("Service {} is not served", asked.service)))?;
-        return call::call(asked, &Reach { address, authority, grpc, reflection }, None).await;
+        return Ok(client::call(asked, &Reach { address, authority, grpc, reflection }, None)
+            .await
+            .map_err(Fault::from)?);
     };
     let none_left = || Fault::environment("no loopback address is left for a client");
     let (pod, app) = (node.block.pod().ok_or_else(none_left)?, node.block.hidden().ok_or_else(none_left)?);
@@ -53,7 +55,7 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
         .target(namespace, ServicePort::new(namespace, &asked.service, number), authority.clone())
         .ok_or_else(|| Fault::failed(format!("Service {} is not served", asked.service)))?;
     let spec = SidecarSpec {
-        workload: client(&account, &of, pod.ip()),
+        workload: workload(&account, &of, pod.ip()),
         pod_ip: pod.ip(),
         app_ip: app.ip(),
         inbound: Vec::new(),
@@ -64,7 +66,9 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
     let nothing = node.policies.inbound(policy::model::Workload::default());
     let sidecar = mesh::Sidecar::start(spec, &node.issuer, nothing).await?;
     let address = sidecar.add_target(target).await?;
-    call::call(asked, &Reach { address, authority, grpc, reflection }, None).await
+    Ok(client::call(asked, &Reach { address, authority, grpc, reflection }, None)
+        .await
+        .map_err(Fault::from)?)
 }
 
 /// The `ServiceAccount` and the namespace that a name means: `bar`, `bar.default`, `ingress`. Errors with what is known.
@@ -83,7 +87,7 @@ fn known(plan: &Plan, asked: &str) -> Result<(String, String), Fault> {
 }
 
 /// Who the client is to others: a pod of its own with the asked `ServiceAccount`.
-fn client(account: &str, namespace: &str, ip: Ipv4Addr) -> Arc<Workload> {
+fn workload(account: &str, namespace: &str, ip: Ipv4Addr) -> Arc<Workload> {
     let [.., third, fourth] = ip.octets();
     Arc::new(Workload {
         pod: format!("call-{account}-{third}-{fourth}"),

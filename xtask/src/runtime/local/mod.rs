@@ -41,7 +41,6 @@ use crate::report::{Event, Events};
 mod address;
 mod audit;
 mod backoff;
-pub mod call;
 mod client;
 mod controller;
 mod endpoints;
@@ -117,11 +116,6 @@ impl Local {
         check(plan, &images).map(drop).map_err(|problems| Fault::usage(problems.join("\n")))
     }
 
-    /// Where the ingress answers; none without one.
-    pub fn ingress(&self) -> Option<SocketAddr> {
-        self.gateway.as_ref().map(Gateway::address)
-    }
-
     fn controllers(&self) -> Vec<Arc<Controller>> {
         self.controllers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -191,6 +185,19 @@ impl Runtime for Local {
                     .into());
             }
         }
+        Ok(())
+    }
+
+    fn ingress(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().map(Gateway::address)
+    }
+
+    fn followed_policies(&self) -> BTreeSet<PathBuf> {
+        self.node.policies.followed().paths
+    }
+
+    async fn follow_policies(&self, objects: Vec<Given>) -> anyhow::Result<()> {
+        self.tell_policies(&self.node.policies.follow(objects, Timestamp::now()));
         Ok(())
     }
 }
@@ -284,16 +291,6 @@ impl Running for Local {
 }
 
 impl Local {
-    /// The files and directories whose edits are applied.
-    pub fn followed_policies(&self) -> BTreeSet<PathBuf> {
-        self.node.policies.followed().paths
-    }
-
-    /// Makes what is in force equal to what the followed files have now.
-    pub fn follow_policies(&self, objects: Vec<Given>) {
-        self.tell_policies(&self.node.policies.follow(objects, Timestamp::now()));
-    }
-
     fn tell_policies(&self, changes: &[Change]) {
         let same = |change: &&Change| !matches!(change.change, Changed::Unchanged | Changed::NotFound);
         let changes: Vec<_> = changes.iter().filter(same).map(ToString::to_string).collect();

@@ -95,6 +95,7 @@ fn plan(deployments: &[Value]) -> Arc<Plan> {
         mode: Mode::default(),
         ingress: false,
         namespace: "default".into(),
+        labels: BTreeMap::new(),
         service_accounts: vec![],
         services: services.into(),
         deployments: deployments

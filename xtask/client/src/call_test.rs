@@ -230,17 +230,12 @@ async fn a_witness_names_the_pod_that_the_answer_does_not() {
 
 #[test]
 fn a_grpc_call_is_told_by_port_and_path() {
-    let port = |name: &str, protocol: Option<&str>| ServicePort {
-        name: Some(name.to_owned()),
-        app_protocol: protocol.map(str::to_owned),
-        ..ServicePort::default()
-    };
-    assert!(is_grpc(&port("grpc", None), "/demo.Baz/GetInfo"));
-    assert!(is_grpc(&port("grpc-internal", None), "/demo.Baz/GetInfo"));
-    assert!(is_grpc(&port("x", Some("kubernetes.io/h2c")), "/demo.Baz/GetInfo"));
-    assert!(!is_grpc(&port("grpc", None), "/"));
-    assert!(!is_grpc(&port("grpc", None), "/a/b/c"));
-    assert!(!is_grpc(&port("http", None), "/demo.Baz/GetInfo"));
+    assert!(is_grpc(Some("grpc"), None, "/demo.Baz/GetInfo"));
+    assert!(is_grpc(Some("grpc-internal"), None, "/demo.Baz/GetInfo"));
+    assert!(is_grpc(Some("x"), Some("kubernetes.io/h2c"), "/demo.Baz/GetInfo"));
+    assert!(!is_grpc(Some("grpc"), None, "/"));
+    assert!(!is_grpc(Some("grpc"), None, "/a/b/c"));
+    assert!(!is_grpc(Some("http"), None, "/demo.Baz/GetInfo"));
 }
 
 #[test]

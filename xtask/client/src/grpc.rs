@@ -13,8 +13,8 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
-use super::client::Client;
-use crate::error::Fault;
+use crate::CallError;
+use crate::connect::Client;
 
 /// The messages of one method. Asks the server for their descriptors when they are first needed.
 pub struct Messages {
@@ -33,18 +33,15 @@ impl Messages {
     }
 
     /// The request message that `json` says. Errors: it is not one, or the server has no descriptors.
-    pub async fn encode(&self, json: &str) -> Result<Bytes, Fault> {
-        let method = self.method().await.as_ref().map_err(|why| {
-            Fault::failed(format!("cannot make a message of the data: {why}"))
-                .hint("without data, an empty message is sent, which needs no reflection")
-        })?;
+    pub async fn encode(&self, json: &str) -> Result<Bytes, CallError> {
+        let method = self.method().await.as_ref().map_err(|why| CallError::NoDescriptors(why.clone()))?;
         let type_ = method.input();
         let name = type_.full_name().to_owned();
         let mut json = serde_json::Deserializer::from_str(json);
         DynamicMessage::deserialize(type_, &mut json)
             .and_then(|message| json.end().map(|()| message))
             .map(|message| message.encode_to_vec().into())
-            .map_err(|error| Fault::usage(format!("the data is no {name}: {error}")))
+            .map_err(|error| CallError::Usage(format!("the data is no {name}: {error}")))
     }
 
     /// The messages of an answer's body as JSON, one after the other. What cannot be decoded is shown in

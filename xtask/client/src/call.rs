@@ -6,23 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, TE, USER_AGENT};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
-use k8s_openapi::api::core::v1::ServicePort;
 use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::body::Body;
 
-use crate::error::Fault;
-use crate::runtime::{CallAnswer, CallRequest};
-use client::{Client, causes};
-use grpc::Messages;
-
-mod client;
-mod grpc;
+use crate::connect::{Client, causes};
+use crate::grpc::{self, Messages};
+use crate::{CallAnswer, CallError, CallRequest};
 
 /// How the called Service is reached.
 #[derive(Clone, Debug)]
@@ -41,11 +35,11 @@ pub struct Reach {
 /// How many answers each pod gave to the call, as the client's sidecar saw it.
 pub type Witness<'a> = &'a (dyn Fn() -> BTreeMap<String, u32> + Sync);
 
-/// Whether a call of `path` on this port of a Service is one of gRPC: the port says that it speaks it (its
-/// name, or `appProtocol`) and the path is like `/pkg.Service/Method`.
-pub fn is_grpc(port: &ServicePort, path: &str) -> bool {
-    let named = port.name.as_deref().is_some_and(|name| name == "grpc" || name.starts_with("grpc-"));
-    let speaks = matches!(port.app_protocol.as_deref(), Some("grpc" | "kubernetes.io/h2c"));
+/// Whether a call of `path` on a Service's port is one of gRPC: the port says that it speaks it (its name, or
+/// `appProtocol`) and the path is like `/pkg.Service/Method`.
+pub fn is_grpc(name: Option<&str>, app_protocol: Option<&str>, path: &str) -> bool {
+    let named = name.is_some_and(|name| name == "grpc" || name.starts_with("grpc-"));
+    let speaks = matches!(app_protocol, Some("grpc" | "kubernetes.io/h2c"));
     (named || speaks) && grpc::split_path(path).is_some()
 }
 
@@ -58,7 +52,7 @@ pub async fn call(
     asked: &CallRequest,
     reach: &Reach,
     witness: Option<Witness<'_>>,
-) -> anyhow::Result<CallAnswer> {
+) -> Result<CallAnswer, CallError> {
     let timeout = Duration::from_millis(asked.timeout_ms.max(1));
     let client = Client::new(reach.address, reach.grpc);
     let described = reach.reflection.map_or_else(|| client.clone(), |address| Client::new(address, true));
@@ -73,6 +67,7 @@ pub async fn call(
         timeout,
         next: AtomicU32::new(0),
         count: asked.count.max(1),
+        keep: asked.keep,
     });
     let mut workers = JoinSet::new();
     for _ in 0..asked.concurrency.clamp(1, call.count) {
@@ -80,7 +75,8 @@ pub async fn call(
     }
     let mut tally = Tally::default();
     while let Some(work) = workers.join_next().await {
-        tally.add(work.context("a request ended unexpectedly")?);
+        // Nothing aborts them, and a panic in one goes on here.
+        tally.add(work.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
     }
     Ok(tally.answer(call.count, witness))
 }
@@ -98,13 +94,15 @@ async fn template(
     reach: &Reach,
     messages: &Messages,
     timeout: Duration,
-) -> Result<Template, Fault> {
+) -> Result<Template, CallError> {
     let uri = Uri::builder()
         .scheme("http")
         .authority(reach.authority.as_str())
         .path_and_query(asked.path.as_str())
         .build()
-        .map_err(|error| Fault::usage(format!("cannot call `{}{}`: {error}", reach.authority, asked.path)))?;
+        .map_err(|error| {
+            CallError::Usage(format!("cannot call `{}{}`: {error}", reach.authority, asked.path))
+        })?;
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static("cargo-xtask"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -132,12 +130,14 @@ async fn template(
         (method, Bytes::from(data.unwrap_or_default().to_owned()))
     };
     let method = match &asked.method {
-        Some(method) => method.parse().map_err(|_| Fault::usage(format!("`{method}` is no HTTP method")))?,
+        Some(method) => {
+            method.parse().map_err(|_| CallError::Usage(format!("`{method}` is no HTTP method")))?
+        }
         None => default,
     };
     let mut given = HeaderMap::new();
     for (name, value) in &asked.headers {
-        let wrong = |_| Fault::usage(format!("`{name}: {value}` is no header"));
+        let wrong = |_| CallError::Usage(format!("`{name}: {value}` is no header"));
         let name = name.parse::<HeaderName>().map_err(|error| wrong(error.to_string()))?;
         given.append(name, HeaderValue::from_str(value).map_err(|error| wrong(error.to_string()))?);
     }
@@ -157,6 +157,7 @@ struct Call {
     /// The number of the next request.
     next: AtomicU32,
     count: u32,
+    keep: bool,
 }
 
 impl Call {
@@ -175,7 +176,7 @@ impl Call {
                 ..CallAnswer::default()
             });
             answer.ms = started.elapsed().as_secs_f64() * 1000.0;
-            tally.one(number, answer);
+            tally.one(number, answer, self.keep);
         }
     }
 
@@ -258,10 +259,15 @@ struct Tally {
     last: Option<(u32, CallAnswer)>,
     pods: BTreeMap<String, u32>,
     outcomes: BTreeMap<String, u32>,
+    kept: Vec<(Option<u16>, String)>,
 }
 
 impl Tally {
-    fn one(&mut self, number: u32, answer: CallAnswer) {
+    fn one(&mut self, number: u32, answer: CallAnswer, keep: bool) {
+        if keep {
+            let text = answer.error.as_ref().unwrap_or(&answer.body);
+            self.kept.push((answer.status.filter(|_| answer.error.is_none()), text.clone()));
+        }
         *self.outcomes.entry(outcome(&answer)).or_default() += 1;
         if let Some(pod) = &answer.pod {
             *self.pods.entry(pod.clone()).or_default() += 1;
@@ -281,6 +287,7 @@ impl Tally {
                 *all.entry(name).or_default() += count;
             }
         }
+        self.kept.extend(other.kept);
         if let Some((number, answer)) = other.last {
             self.keep(number, answer);
         }
@@ -297,6 +304,7 @@ impl Tally {
                 answer.pod = pods.keys().next().cloned();
             }
         }
+        answer.kept = self.kept;
         if count > 1 {
             answer.pods = pods;
             answer.outcomes = self.outcomes;

@@ -1,0 +1,414 @@
+//! The real thing: pods in a Kubernetes cluster, by kind on this machine, or a cluster that was named on purpose.
+//!
+//! Where to start reading: [`cluster`] finds or makes the cluster, [`load`] brings images into it, [`api`] applies
+//! objects, [`progress`] says how far they are and what keeps them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
+
+use self::api::{Applied, Key};
+use self::cluster::{Cluster, Kept, Which};
+use self::config::ClusterConfig;
+use self::inventory::Inventory;
+use super::policy::{Given, PolicyRequest, PolicyState};
+use super::top::{Top, TopRequest};
+use super::{CallAnswer, CallRequest, Images, Program, Running, Runtime, Status};
+use crate::build::StaticTarget;
+use crate::command::Checkout;
+use crate::error::Fault;
+use crate::oci::archive::Named;
+use crate::oci::{Image, Platform};
+use crate::plan::Plan;
+use crate::plan::lookup::name;
+use crate::report::event::Exited;
+use crate::report::{Event, Events, counted, millis};
+
+mod api;
+mod call;
+mod cluster;
+mod config;
+mod engine;
+mod inventory;
+mod load;
+pub mod logs;
+mod objects;
+mod progress;
+mod ready;
+mod status;
+
+/// Images that are in no registry: a node that lacks one asks nobody.
+const LOCAL_REGISTRY: &str = "localhost";
+
+/// What may be said of the kind runtime.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The ingress's port, when it is to be another than `manifests/kind.yaml` says.
+    pub port: Option<u16>,
+    /// A context of the user's kubeconfig, in place of the kind cluster.
+    pub context: Option<String>,
+    /// Fields that somebody else set are taken over.
+    pub force_conflicts: bool,
+}
+
+/// A cluster that runs, or is to run, a plan.
+pub struct Kind {
+    root: PathBuf,
+    namespace: RwLock<String>,
+    config: ClusterConfig,
+    kept: Kept,
+    options: Options,
+    events: Events,
+    cluster: OnceCell<Cluster>,
+    target: OnceCell<StaticTarget>,
+    plan: RwLock<Option<Arc<Plan>>>,
+    /// What is called what in the nodes, of what was loaded last.
+    references: RwLock<BTreeMap<String, String>>,
+    /// Follows the pods' logs, once there are any.
+    logs: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Kind {
+    /// Reads the cluster's configuration. Nothing is touched yet.
+    pub fn open(checkout: &Checkout, options: Options, events: &Events) -> Result<Self, Fault> {
+        let file = checkout.root.join(config::FILE);
+        let text = std::fs::read_to_string(&file).map_err(|error| {
+            Fault::usage(format!("{}: {error}", config::FILE))
+                .hint("it says which cluster the kind runtime makes")
+        })?;
+        Ok(Self {
+            root: checkout.root.clone(),
+            namespace: RwLock::new("default".to_owned()),
+            config: ClusterConfig::read(&text, options.port)?,
+            kept: Kept::of(checkout),
+            options,
+            events: events.clone(),
+            cluster: OnceCell::new(),
+            target: OnceCell::new(),
+            plan: RwLock::default(),
+            references: RwLock::default(),
+            logs: Mutex::default(),
+        })
+    }
+
+    /// The cluster that a former `up` of this checkout left running; none if there is none.
+    pub async fn attach(checkout: &Checkout) -> Result<Option<Self>, Fault> {
+        let events = Events::default();
+        let kept = Kept::of(checkout);
+        if kept.which().is_none() {
+            return Ok(None);
+        }
+        let Some(cluster) = Cluster::find(&kept, &events).await? else { return Ok(None) };
+        let kind = Self::open(checkout, Options::default(), &events)?;
+        let manifests = crate::workspace::manifests::Manifests::read(&checkout.root).ok();
+        let namespace = manifests.and_then(|manifests| {
+            manifests.deployments.first().and_then(|own| own.object.metadata.namespace.clone())
+        });
+        if let Some(namespace) = namespace {
+            *kind.namespace.write().unwrap_or_else(PoisonError::into_inner) = namespace;
+        }
+        let applied = Inventory::read(&cluster.server, &kind.namespace()).await?.is_some();
+        let _ = kind.cluster.set(cluster);
+        Ok(applied.then_some(kind))
+    }
+
+    /// Deletes the kind cluster that a former `up` made; false when there is none. One of a context stays.
+    pub async fn delete_cluster(checkout: &Checkout, events: &Events) -> Result<bool, Fault> {
+        let kept = Kept::of(checkout);
+        let Some(Which::Kind(name)) = kept.which() else { return Ok(false) };
+        let there = !engine::nodes(&name).await?.is_empty();
+        if there {
+            cluster::delete(&name, &kept, events).await?;
+        }
+        kept.forget();
+        Ok(there)
+    }
+
+    async fn cluster(&self) -> Result<&Cluster, Fault> {
+        self.cluster
+            .get_or_try_init(async || match &self.options.context {
+                Some(context) => Cluster::of_context(context, &self.kept, &self.events).await,
+                None => Cluster::up(&self.config, &self.kept, &self.events).await,
+            })
+            .await
+    }
+
+    fn namespace(&self) -> String {
+        self.namespace.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn plan(&self) -> Option<Arc<Plan>> {
+        self.plan.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes images of programs and brings them into every node; what each is called there.
+    async fn load(&self, plan: &Plan, images: &Images) -> Result<BTreeMap<String, String>, Fault> {
+        let start = Instant::now();
+        let target = self.static_target().await?;
+        let named = make(plan, images, target.platform).await?;
+        let references: BTreeMap<String, String> =
+            named.iter().map(|named| (named.image.name.clone(), named.reference.clone())).collect();
+        if *self.references.read().unwrap_or_else(PoisonError::into_inner) == references {
+            return Ok(references);
+        }
+        let cluster = self.cluster().await?;
+        let mut sent = 0;
+        for node in &cluster.nodes {
+            sent += load::load(node, &named).await?;
+        }
+        let detail = if sent == 0 {
+            format!("{}, all there", counted(named.len(), "image"))
+        } else {
+            format!("{}, {} sent", counted(named.len(), "image"), crate::report::bytes(sent))
+        };
+        self.events.emit(Event::StepFinished {
+            step: "load".to_owned(),
+            ms: millis(start.elapsed()),
+            detail,
+        });
+        self.references.write().unwrap_or_else(PoisonError::into_inner).clone_from(&references);
+        Ok(references)
+    }
+
+    async fn static_target(&self) -> Result<&StaticTarget, Fault> {
+        self.target
+            .get_or_try_init(async || {
+                let architecture = engine::architecture().await?;
+                StaticTarget::find(&architecture, &self.root).await
+            })
+            .await
+    }
+
+    /// Applies objects in their order, and deletes what was applied before and is not among them.
+    async fn apply_all(&self, plan: &Plan, wanted: &[Value]) -> Result<(), Fault> {
+        let start = Instant::now();
+        let server = &self.cluster().await?.server;
+        let namespace = &plan.namespace;
+        let before = Inventory::read(server, namespace).await?.unwrap_or_default();
+        let during = before.with(wanted);
+        if during != before {
+            // The namespace comes first, where it is one of the objects: the inventory is kept in it.
+            for object in wanted.iter().filter(|object| object["kind"] == "Namespace") {
+                server.apply(object, self.options.force_conflicts).await?;
+            }
+            during.write(server, namespace).await?;
+        }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let applying = wanted.iter().map(|object| server.apply(object, self.options.force_conflicts));
+        for applied in futures_util::future::join_all(applying).await {
+            let word = match applied? {
+                Applied::Created => "created",
+                Applied::Configured => "changed",
+                Applied::Unchanged => "unchanged",
+            };
+            *counts.entry(word).or_default() += 1;
+        }
+        for key in objects::pruned(&before.objects, wanted) {
+            if server.delete(&key).await? {
+                *counts.entry("removed").or_default() += 1;
+            }
+        }
+        let after = Inventory {
+            objects: wanted.iter().filter_map(Key::of).collect(),
+            grpc: plan.mode.grpc,
+            linkerd: plan.mode.linkerd,
+            ingress: plan.ingress,
+            hosts: plan.hosts(),
+            checkout: self.root.display().to_string(),
+            client: self
+                .references
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(call::PROGRAM)
+                .cloned(),
+            policies: before.policies.clone(),
+        };
+        if after != during {
+            after.write(server, namespace).await?;
+        }
+        let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        let detail = counts.join(", ");
+        self.events.emit(Event::StepFinished {
+            step: "apply".to_owned(),
+            ms: millis(start.elapsed()),
+            detail,
+        });
+        Ok(())
+    }
+
+    async fn seen(&self) -> Result<status::Seen, Fault> {
+        let (server, namespace) = (&self.cluster().await?.server, self.namespace());
+        let namespace = Some(namespace.as_str());
+        let (deployments, services, slices, pods) = tokio::try_join!(
+            server.list(namespace, ""),
+            server.list(namespace, ""),
+            server.list(namespace, ""),
+            server.list(namespace, ""),
+        )?;
+        Ok(status::Seen { deployments, services, slices, pods })
+    }
+}
+
+/// Whether a cluster can run a plan.
+pub fn can_run(plan: &Plan) -> Result<(), Fault> {
+    if plan.mode.linkerd {
+        return Err(Fault::usage("--linkerd is not built for the kind runtime yet").hint("--runtime local"));
+    }
+    if plan.ingress {
+        return Err(Fault::usage("the ingress is not built for the kind runtime yet").hint("--no-ingress"));
+    }
+    Ok(())
+}
+
+/// Images of programs, by name. Their labels are the plan's.
+async fn make(plan: &Plan, images: &Images, platform: Platform) -> Result<Vec<Named>, Fault> {
+    let programs: Vec<_> = images
+        .iter()
+        .map(|(name, image)| {
+            let labels = plan.labels.get(name).cloned().unwrap_or_default();
+            (name.clone(), image.binary.clone(), labels)
+        })
+        .collect();
+    let made = tokio::task::spawn_blocking(move || {
+        programs
+            .into_iter()
+            .map(|(name, program, labels)| {
+                let image = Image::of_program(&name, &program, platform, &labels).map_err(|error| {
+                    Fault::environment(format!("cannot read {}: {error}", program.display()))
+                })?;
+                let reference = format!("{LOCAL_REGISTRY}/{name}:{}", image.digest().short());
+                Ok(Named { reference, image, referrers: Vec::new() })
+            })
+            .collect()
+    });
+    // It is not aborted and does not panic, so this error can only come as we end.
+    made.await.unwrap_or_else(|error| Err(Fault::failed(error.to_string())))
+}
+
+#[async_trait]
+impl Runtime for Kind {
+    async fn prepare(&self, plan: Arc<Plan>) -> anyhow::Result<()> {
+        self.namespace.write().unwrap_or_else(PoisonError::into_inner).clone_from(&plan.namespace);
+        self.cluster().await?;
+        Ok(())
+    }
+
+    async fn target(&self) -> Result<Option<StaticTarget>, Fault> {
+        self.static_target().await.cloned().map(Some)
+    }
+
+    fn programs(&self) -> Vec<Program> {
+        vec![Program { package: "client".to_owned(), name: call::PROGRAM.to_owned() }]
+    }
+
+    async fn apply(&self, plan: Arc<Plan>, images: Images) -> anyhow::Result<()> {
+        let references = self.load(&plan, &images).await?;
+        self.apply_all(&plan, &objects::of(&plan, &references)).await?;
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if logs.is_none()
+            && let Some(cluster) = self.cluster.get()
+        {
+            let (server, events) = (cluster.server.clone(), self.events.clone());
+            *logs = Some(tokio::spawn(logs::into_events(server, plan.namespace.clone(), events)));
+        }
+        Ok(())
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        let Some(plan) = self.plan() else { return Ok(()) };
+        let wanted: BTreeSet<String> =
+            plan.deployments.iter().map(|own| name(&own.object).to_owned()).collect();
+        let server = &self.cluster().await?.server;
+        ready::wait(server, &plan.namespace, &wanted, &self.events).await?;
+        Ok(ready::dns(server, &self.events).await?)
+    }
+
+    fn ingress(&self) -> Option<SocketAddr> {
+        let ingress = self.plan().is_some_and(|plan| plan.ingress);
+        let port = self.config.ports.first().filter(|_| ingress && self.options.context.is_none())?;
+        Some((Ipv4Addr::LOCALHOST, *port).into())
+    }
+
+    fn followed_policies(&self) -> BTreeSet<PathBuf> {
+        BTreeSet::new()
+    }
+
+    async fn follow_policies(&self, _objects: Vec<Given>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn outlives(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Running for Kind {
+    async fn status(&self) -> anyhow::Result<Status> {
+        let seen = self.seen().await?;
+        let server = &self.cluster().await?.server;
+        let inventory = Inventory::read(server, &self.namespace()).await?.unwrap_or_default();
+        let port = self.config.ports.first();
+        let ingress = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).to_string());
+        Ok(status::status(&inventory, &seen, ingress, Timestamp::now()))
+    }
+
+    async fn call(&self, request: CallRequest) -> anyhow::Result<CallAnswer> {
+        let cluster = self.cluster().await?;
+        let program =
+            self.references.read().unwrap_or_else(PoisonError::into_inner).get(call::PROGRAM).cloned();
+        call::call(&cluster.server, &self.namespace(), program, &request).await
+    }
+
+    async fn policy(&self, _request: PolicyRequest) -> anyhow::Result<PolicyState> {
+        Err(Fault::usage("policies are not applied to a cluster yet").into())
+    }
+
+    async fn top(&self, _request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Top>>> {
+        Err(Fault::usage("top does not read a cluster's proxies yet").hint("--runtime local").into())
+    }
+
+    async fn stop(&self) -> anyhow::Result<Vec<Exited>> {
+        let (cluster, namespace) = (self.cluster().await?, self.namespace());
+        let server = &cluster.server;
+        let Some(inventory) = Inventory::read(server, &namespace).await? else { return Ok(Vec::new()) };
+        let seen = self.seen().await?;
+        let deployments: Vec<&Deployment> = seen.deployments.iter().collect();
+        let ours = |deployment: &&&Deployment| {
+            inventory.objects.iter().any(|key| key.kind == "Deployment" && key.name == name(**deployment))
+        };
+        let pods: BTreeSet<String> = deployments
+            .iter()
+            .filter(ours)
+            .flat_map(|deployment| progress::pods_of(deployment, &seen.pods))
+            .map(|pod| name(pod).to_owned())
+            .collect();
+        let version = ready::version(server, &namespace).await?;
+        call::remove(server).await?;
+        for key in inventory.policies.iter().chain(inventory.objects.iter().rev()) {
+            server.delete(key).await?;
+        }
+        let ended = ready::gone(server, &namespace, pods, version).await?;
+        Inventory::remove(server, &namespace).await?;
+        Ok(ended)
+    }
+}
+
+impl Drop for Kind {
+    fn drop(&mut self) {
+        if let Some(logs) = self.logs.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            logs.abort();
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The kind runtime on a real cluster, where there is a Docker engine; elsewhere each test says that it is skipped.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::process::Command;
+
+use support::{Checkout, text};
+
+/// A checkout with a cluster of its own, which is deleted with it, and the cluster's node. None where there is no engine.
+struct Cluster(Checkout, String);
+
+impl Cluster {
+    fn new(name: &str) -> Option<Self> {
+        let engine = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
+        match engine {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                eprintln!("skipped: no Docker engine answers ({why})");
+                return None;
+            }
+            Err(error) => {
+                eprintln!("skipped: there is no docker ({error})");
+                return None;
+            }
+        }
+        let checkout = Checkout::new(name);
+        checkout.edit("manifests/kind.yaml", "name: xtask", &format!("name: xtask-{name}"));
+        // Ports of the machine are for one cluster only; this one has no ingress.
+        let kind = checkout.read("manifests/kind.yaml");
+        let (without, _) = kind.split_once("    extraPortMappings").unwrap();
+        checkout.save("manifests/kind.yaml", without);
+        let cluster = Self(checkout, format!("xtask-{name}-control-plane"));
+        // Left by a run that was killed.
+        cluster.delete();
+        Some(cluster)
+    }
+
+    fn kubectl(&self, args: &[&str]) -> String {
+        let inside = ["exec", &self.1, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
+        let output = Command::new("docker").args(inside).args(args).output().unwrap();
+        assert!(output.status.success(), "kubectl {args:?}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn delete(&self) {
+        let _ = self.0.run(&["down", "--all"]);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.delete();
+    }
+}
+
+#[test]
+fn from_no_cluster_to_answers_in_one_command_and_back() {
+    let Some(cluster) = Cluster::new("kind") else { return };
+    let checkout = &cluster.0;
+    let up = ["up", "--grpc", "--no-ingress", "--runtime", "kind", "--detach", "--no-watch"];
+    checkout.ok(&up);
+    let status = checkout.json(&["status"]);
+    assert_eq!((status["runtime"].as_str(), status["grpc"].as_bool()), (Some("kind"), Some(true)));
+    let pods = status["pods"].as_array().unwrap();
+    assert!(pods.len() == 5 && pods.iter().all(|pod| pod["state"] == "Ready"), "{status}");
+    // gRPC is pinned: every client stays on one pod.
+    let answer = checkout.json(&["call", "--as", "bar", "--count", "50", "baz:grpc/demo.Baz/GetInfo"]);
+    assert_eq!(answer["pods"].as_object().unwrap().len(), 1, "{answer}");
+    assert_eq!(answer["outcomes"]["grpc 0"], 50, "{answer}");
+    checkout.ok(&["smoke", "--grpc", "--no-ingress", "--runtime", "kind"]);
+
+    // Nothing changed: nothing is touched.
+    let versions = || {
+        let path = "jsonpath={range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion} {end}";
+        cluster.kubectl(&["get", "deployments,services,serviceaccounts,configmaps", "-o", path])
+    };
+    let before = versions();
+    let output = checkout.ok(&up);
+    assert_eq!(versions(), before);
+    assert!(output.contains("unchanged"), "{output}");
+
+    // Another mode changes what differs; a hand-made object stays, one that left the manifests goes.
+    cluster.kubectl(&["create", "configmap", "by-hand"]);
+    std::fs::remove_file(checkout.root.join("manifests/base/synthetic.yaml")).unwrap();
+    let up = ["up", "--no-ingress", "--runtime", "kind", "--detach", "--no-watch"];
+    let output = checkout.ok(&up);
+    assert!(output.contains("1 removed"), "{output}");
+    assert!(!cluster.kubectl(&["get", "serviceaccounts", "-o", "name"]).contains("synthetic"));
+    checkout.ok(&["smoke", "--no-ingress", "--runtime", "kind"]);
+
+    checkout.ok(&["down"]);
+    assert!(checkout.ok(&["down"]).contains("nothing is up"));
+    assert_eq!(cluster.kubectl(&["get", "pods", "-o", "name"]), "");
+    assert!(cluster.kubectl(&["get", "configmaps", "-o", "name"]).contains("by-hand"));
+}
