@@ -387,6 +387,9 @@ pub struct Ci {
 /// A call is counted by the sidecar of the pod that was asked, and only in environments with sidecars. The columns are
 /// those of `linkerd viz top`; a refused call counts as a success there, and has a column of its own here. The
 /// kubelet's probes are not counted.
+///
+/// On a terminal it is a screen, whose last line tells the keys; there RPS is that of the last 5 s. Elsewhere it is a
+/// table each second.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  cargo xtask top\n  cargo xtask top baz --once --for 5s\n  \
     cargo xtask top --once -o json | jq '.rows[] | select(.denied > 0)'")]

@@ -42,8 +42,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             call::run(args, &*running).await
         }
         Command::Policy(args) => policy::run(args, colour).await,
-        Command::Top(args) => top::run(args).await,
         Command::Image(args) => image::run(args, colour).await,
+        Command::Top(args) => top::run(args, colour).await,
         Command::Smoke(args) => smoke::run(args, colour).await,
         Command::Doctor(args) => doctor::run(args, colour).await,
         Command::Tools(args) => tools::run(args, colour).await,

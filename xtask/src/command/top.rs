@@ -1,33 +1,40 @@
-//! `top`: live calls between pods.
+//! `top`: live calls between pods: a screen on a terminal, lines elsewhere.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use serde::Serialize;
 
+use self::column::{Column, rate, rated, share};
+use self::view::View;
 use crate::args::{self, Output};
 use crate::command::Checkout;
 use crate::error::{Exit, Fault};
 use crate::process;
 use crate::report::{columns, line_out};
-use crate::runtime::Running as _;
 use crate::runtime::top::{Row, Top, TopRequest};
-use crate::session;
 
-/// How often what was counted is shown.
+mod column;
+mod draw;
+mod layout;
+mod screen;
+mod view;
+
+/// How often what was counted is told: in lines, and on a screen.
 const EVERY: Duration = Duration::from_secs(1);
+const REDRAWN: Duration = Duration::from_millis(500);
 /// So long, where a time is needed and none is named.
 const SPAN: Duration = Duration::from_secs(5);
 
 /// Counts and shows, until the time is over or it is told to stop.
-pub async fn run(args: args::Top) -> anyhow::Result<Exit> {
+pub async fn run(args: args::Top, colour: bool) -> anyhow::Result<Exit> {
     let checkout = Checkout::open().await?;
-    let session = session::attach(&checkout.state)?;
+    let running = super::running(&checkout).await?;
     if let Some(resource) = &args.resource {
-        let status = session.status().await?;
+        let status = running.status().await?;
         let names = status.deployments.iter().map(|deployment| &deployment.name);
         if !names.chain(status.pods.iter().map(|pod| &pod.name)).any(|name| name == resource) {
             return Err(Fault::usage(format!("no service or pod `{resource}` is up"))
@@ -35,26 +42,53 @@ pub async fn run(args: args::Top) -> anyhow::Result<Exit> {
                 .into());
         }
     }
+    let on_screen = args.output == Output::Text && !args.once && is_screen();
     let span = args.span.or(args.once.then_some(SPAN));
-    let every = if args.once { span.unwrap_or(SPAN) } else { EVERY };
-    let mut told = session.top(TopRequest { every, span }).await?;
-    let redraws = args.output == Output::Text && !args.once && std::io::stdout().is_terminal();
+    let every = match (args.once, on_screen) {
+        (true, _) => span.unwrap_or(SPAN),
+        (_, true) => REDRAWN,
+        (_, false) => EVERY,
+    };
+    let resource = args.resource.clone();
+    let told = running.top(TopRequest { every, span }).await?;
+    let told = told.map(move |top| Ok(of_resource(top?, resource.as_deref()))).boxed();
+    if on_screen {
+        if let Some(top) = screen::show(told, View::new(args.resource), colour).await? {
+            line_out(table(&top).trim_end());
+        }
+        return Ok(Exit::Ok);
+    }
+    lines(told, args.output).await
+}
+
+/// Whether there is somebody to look and to type.
+fn is_screen() -> bool {
+    std::io::stdout().is_terminal()
+        && std::io::stdin().is_terminal()
+        && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
+/// Prints each telling.
+async fn lines(mut told: BoxStream<'static, anyhow::Result<Top>>, output: Output) -> anyhow::Result<Exit> {
+    let mut stop = std::pin::pin!(process::told_to_stop());
     loop {
         let top = tokio::select! {
-            top = told.next() => top.context("`up` ended")??,
-            () = process::told_to_stop() => return Ok(Exit::Ok),
+            top = told.next() => top.transpose()?.ok_or_else(lost)?,
+            () = &mut stop => return Ok(Exit::Ok),
         };
-        let top = of_resource(top, args.resource.as_deref());
-        match args.output {
-            Output::Json => line_out(&serde_json::to_string(&Shown::of(&top))?),
-            // To the upper left, and what follows is no more.
-            Output::Text if redraws => line_out(&format!("\x1b[H\x1b[J{}", table(&top).trim_end())),
-            Output::Text => line_out(table(&top).trim_end()),
-        }
+        line_out(&match output {
+            Output::Json => serde_json::to_string(&Shown::of(&top))?,
+            Output::Text => table(&top).trim_end().to_owned(),
+        });
         if top.last {
             return Ok(Exit::Ok);
         }
     }
+}
+
+/// Nobody counts any more.
+fn lost() -> Fault {
+    Fault::failed("`up` has ended, and with it what counts the calls").hint("cargo xtask status")
 }
 
 /// Only the calls from or to it.
@@ -99,49 +133,11 @@ impl<'a> Shown<'a> {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2^52")]
-fn share(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2^52")]
-fn rate(count: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
-}
-
-/// The columns of `linkerd viz top`, the calls a second, and the refused ones.
+/// All columns, a line for each row.
 fn table(top: &Top) -> String {
-    let header = [
-        "SOURCE",
-        "DESTINATION",
-        "METHOD",
-        "PATH",
-        "COUNT",
-        "BEST",
-        "WORST",
-        "LAST",
-        "SUCCESS RATE",
-        "RPS",
-        "DENIED",
-    ];
-    let mut rows = vec![header.map(str::to_owned).to_vec()];
-    for row in &top.rows {
-        let call = &row.call;
-        rows.push(vec![
-            call.source.clone(),
-            call.destination.clone(),
-            call.method.clone(),
-            call.path.clone(),
-            row.count.to_string(),
-            latency(row.best_ms),
-            latency(row.worst_ms),
-            latency(row.last_ms),
-            format!("{:.2}%", share(row.successes, row.count) * 100.0),
-            format!("{:.1}", rate(row.count, top.seconds)),
-            if row.denied > 0 { row.denied.to_string() } else { "-".to_owned() },
-        ]);
-    }
-    let mut text = if top.rows.is_empty() { "no calls\n".to_owned() } else { columns(&rows) };
+    let mut lines = vec![Column::ALL.map(|column| column.title().to_owned()).to_vec()];
+    lines.extend(rated(top).iter().map(|rated| Column::ALL.map(|column| column.text(rated)).to_vec()));
+    let mut text = if top.rows.is_empty() { "no calls\n".to_owned() } else { columns(&lines) };
     if top.missed > 0 {
         let _ = writeln!(
             text,
@@ -150,16 +146,6 @@ fn table(top: &Top) -> String {
         );
     }
     text
-}
-
-/// Milliseconds with three digits that mean something, or microseconds.
-fn latency(ms: f64) -> String {
-    match ms {
-        ms if ms < 1.0 => format!("{:.0}us", ms * 1000.0),
-        ms if ms < 10.0 => format!("{ms:.2}ms"),
-        ms if ms < 100.0 => format!("{ms:.1}ms"),
-        ms => format!("{ms:.0}ms"),
-    }
 }
 
 #[cfg(test)]
@@ -196,9 +182,9 @@ mod tests {
     #[test]
     fn the_columns_are_those_of_viz_and_refused_calls_are_told() {
         insta::assert_snapshot!(table(&counted()), @"
-        SOURCE         DESTINATION    METHOD  PATH               COUNT  BEST   WORST   LAST    SUCCESS RATE  RPS  DENIED
-        foo-5d9-abcde  baz-7f4-fghij  POST    /demo.Baz/GetInfo  3      870us  31.4ms  2.72ms  66.67%        1.5  -
-        bar-5d9-abcde  baz-7f4-fghij  POST    /demo.Baz/GetInfo  1      141ms  141ms   141ms   100.00%       0.5  1
+        SOURCE         DESTINATION    PROTOCOL  METHOD  PATH               COUNT  BEST   WORST   LAST    SUCCESS RATE  RPS  DENIED
+        foo-5d9-abcde  baz-7f4-fghij  grpc      POST    /demo.Baz/GetInfo  3      870us  31.4ms  2.72ms  66.67%        1.5  -
+        bar-5d9-abcde  baz-7f4-fghij  grpc      POST    /demo.Baz/GetInfo  1      141ms  141ms   141ms   100.00%       0.5  1
         2 more calls came too fast, or were of too many kinds, to be told apart
         ");
         insta::assert_snapshot!(table(&Top::default()), @"no calls");

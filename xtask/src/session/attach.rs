@@ -88,7 +88,9 @@ fn ended() -> Fault {
 fn lines<T: DeserializeOwned + Send + 'static>(body: Incoming) -> BoxStream<'static, anyhow::Result<T>> {
     let bytes = BodyDataStream::new(body).map_err(std::io::Error::other);
     let lines = FramedRead::new(StreamReader::new(bytes), LinesCodec::new());
-    lines.map(|line| Ok(serde_json::from_str(&line.map_err(|_| ended())?)?)).boxed()
+    // Cut off or at its end: there is no more.
+    let whole = lines.take_while(|line| std::future::ready(line.is_ok()));
+    whole.map(|line| Ok(serde_json::from_str(&line?)?)).boxed()
 }
 
 #[async_trait]
