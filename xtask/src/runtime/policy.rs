@@ -94,6 +94,9 @@ pub struct PolicyState {
     pub changes: Vec<Change>,
     /// What the sidecars decided while they were observed.
     pub observed: Observed,
+    /// What a policy controller says of what was applied, where it is another program: `GRPCRoute baz: accepted`.
+    #[serde(default)]
+    pub conditions: Vec<String>,
 }
 
 /// What became of an object.
@@ -137,6 +140,12 @@ impl fmt::Display for Changed {
             Self::NotFound => "was not there",
         })
     }
+}
+
+/// What changed, without what did not, as people are told.
+pub fn changed(changes: &[Change]) -> Vec<String> {
+    let same = |change: &&Change| !matches!(change.change, Changed::Unchanged | Changed::NotFound);
+    changes.iter().filter(same).map(ToString::to_string).collect()
 }
 
 /// Which object of all.

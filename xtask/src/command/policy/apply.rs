@@ -32,6 +32,8 @@ pub async fn run(args: &PolicyApply, checkout: &Checkout) -> anyhow::Result<Exit
 #[derive(Serialize)]
 struct Told<'a> {
     changes: &'a [Change],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    conditions: &'a [String],
     effects: &'a [Effect],
 }
 
@@ -40,10 +42,15 @@ pub(super) fn tell(live: &Live, state: &PolicyState, output: Output) -> anyhow::
     let cluster = ClusterInfo::default();
     let effects = effects(&live.plan, &cluster, &live.objects(&live.state), &live.objects(state));
     if output == Output::Json {
-        line_out(&serde_json::to_string(&Told { changes: &state.changes, effects: &effects })?);
+        line_out(&serde_json::to_string(&Told {
+            changes: &state.changes,
+            conditions: &state.conditions,
+            effects: &effects,
+        })?);
         return Ok(Exit::Ok);
     }
     state.changes.iter().for_each(|change| line_out(&change.to_string()));
+    state.conditions.iter().for_each(|condition| line_out(&format!("linkerd: {condition}")));
     let same = |change: &Change| matches!(change.change, Changed::Unchanged | Changed::NotFound);
     if state.changes.iter().all(same) {
         line_out("nothing changed");

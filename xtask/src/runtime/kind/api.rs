@@ -139,22 +139,33 @@ impl ApiServer {
         parsed.map_err(|error| Fault::failed(format!("cannot read {}: {error}", resource.plural)))
     }
 
+    /// Whether the server would take an object: as [`Self::apply`], and nothing is changed.
+    pub async fn try_apply(&self, object: &Value, force: bool) -> Result<(), Fault> {
+        self.patch(object, force, true).await.map(drop)
+    }
+
+    async fn patch(&self, object: &Value, force: bool, dry_run: bool) -> Result<DynamicObject, Fault> {
+        let key =
+            Key::of(object).ok_or_else(|| Fault::usage("an object without apiVersion, kind or name"))?;
+        let params = PatchParams {
+            dry_run,
+            force,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            field_validation: Some(ValidationDirective::Strict),
+        };
+        let api = self.objects(key.namespace.as_deref(), &key.resource());
+        let patch = Patch::Apply(object);
+        let applied = self.patiently(|| api.patch(&key.name, &params, &patch)).await;
+        applied.map_err(|error| refused(&key, &error))
+    }
+
     /// Applies an object server-side, strictly: unknown fields are errors. `force` takes fields that others set. Errors:
     /// refused by the server, or a field that somebody else set to something else.
     pub async fn apply(&self, object: &Value, force: bool) -> Result<Applied, Fault> {
         let key =
             Key::of(object).ok_or_else(|| Fault::usage("an object without apiVersion, kind or name"))?;
-        let resource = key.resource();
         let before = self.get(&key).await?.map(version);
-        let params = PatchParams {
-            force,
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            field_validation: Some(ValidationDirective::Strict),
-            ..PatchParams::default()
-        };
-        let (api, patch) = (self.objects(key.namespace.as_deref(), &resource), Patch::Apply(object));
-        let applied = self.patiently(|| api.patch(&key.name, &params, &patch)).await;
-        let after = applied.map_err(|error| refused(&key, &error))?;
+        let after = self.patch(object, force, false).await?;
         Ok(match before {
             None => Applied::Created,
             Some(before) if before == version(after) => Applied::Unchanged,

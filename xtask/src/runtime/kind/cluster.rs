@@ -39,6 +39,8 @@ pub struct Cluster {
     pub server: ApiServer,
     /// The names of kind's nodes, into which images are loaded.
     pub nodes: Vec<String>,
+    /// How other programs are told of it: flags of kubectl's kind.
+    pub access: Vec<String>,
 }
 
 /// What is kept of the cluster in a checkout.
@@ -58,6 +60,10 @@ impl Kept {
     /// The kubeconfig of the kind cluster: the user's own is not touched.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.join("kubeconfig")
+    }
+
+    fn access(&self) -> Vec<String> {
+        vec!["--kubeconfig".to_owned(), self.kubeconfig().to_string_lossy().into_owned()]
     }
 
     /// Which cluster was brought up last; none if none was.
@@ -114,10 +120,10 @@ impl Cluster {
             Ok(kubeconfig) => ApiServer::of(kubeconfig, None, events).await?,
             Err(_) => fetched(&config.name, kept, events).await?,
         };
-        let cluster = match Self::adopt(config, &server, &names).await {
+        let cluster = match Self::adopt(config, &server, &names, kept).await {
             Ok(cluster) => cluster,
             // A cluster that was made anew behind our back has other certificates.
-            Err(_) => Self::adopt(config, &fetched(&config.name, kept, events).await?, &names).await?,
+            Err(_) => Self::adopt(config, &fetched(&config.name, kept, events).await?, &names, kept).await?,
         };
         kept.keep(&which)?;
         Ok(cluster)
@@ -134,7 +140,8 @@ impl Cluster {
         let server = ApiServer::of(kubeconfig, Some(context.to_owned()), events).await?;
         let which = Which::Context(context.to_owned());
         kept.keep(&which)?;
-        Ok(Self { server, nodes: Vec::new() })
+        let access = vec!["--context".to_owned(), context.to_owned()];
+        Ok(Self { server, nodes: Vec::new(), access })
     }
 
     /// The cluster that was brought up last, as it is; none if there is none any more.
@@ -158,13 +165,22 @@ impl Cluster {
                     Ok(kubeconfig) => ApiServer::of(kubeconfig, None, events).await?,
                     Err(_) => fetched(&name, kept, events).await?,
                 };
-                Ok(Some(Self { server, nodes: nodes.into_iter().map(|node| node.name).collect() }))
+                Ok(Some(Self {
+                    server,
+                    nodes: nodes.into_iter().map(|node| node.name).collect(),
+                    access: kept.access(),
+                }))
             }
         }
     }
 
     /// Takes a cluster for ours if its nodes say so.
-    async fn adopt(config: &ClusterConfig, server: &ApiServer, names: &[String]) -> Result<Self, Fault> {
+    async fn adopt(
+        config: &ClusterConfig,
+        server: &ApiServer,
+        names: &[String],
+        kept: &Kept,
+    ) -> Result<Self, Fault> {
         let name = &config.name;
         let nodes: Vec<Node> = server.list(None, "").await?;
         let marks =
@@ -192,7 +208,7 @@ impl Cluster {
         if made_from(server).await?.is_none() {
             record(config, server).await?;
         }
-        Ok(Self { server: server.clone(), nodes: names.to_vec() })
+        Ok(Self { server: server.clone(), nodes: names.to_vec(), access: kept.access() })
     }
 }
 

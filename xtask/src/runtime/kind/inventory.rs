@@ -27,9 +27,6 @@ pub struct Inventory {
     /// What the image of the clients of `call` is called in the nodes.
     #[serde(default)]
     pub client: Option<String>,
-    /// Applied policies, in the same way.
-    #[serde(default)]
-    pub policies: Vec<Key>,
 }
 
 fn key(namespace: &str) -> Key {

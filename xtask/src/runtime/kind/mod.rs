@@ -40,12 +40,15 @@ mod cluster;
 mod config;
 mod engine;
 mod inventory;
+mod linkerd;
 mod load;
 pub mod logs;
 mod objects;
+mod policy;
 mod progress;
 mod ready;
 mod status;
+mod trust;
 
 /// Images that are in no registry: a node that lacks one asks nobody.
 const LOCAL_REGISTRY: &str = "localhost";
@@ -74,6 +77,8 @@ pub struct Kind {
     plan: RwLock<Option<Arc<Plan>>>,
     /// What is called what in the nodes, of what was loaded last.
     references: RwLock<BTreeMap<String, String>>,
+    /// The files and directories of policies whose edits are applied.
+    followed: RwLock<BTreeSet<PathBuf>>,
     /// Follows the pods' logs, once there are any.
     logs: Mutex<Option<JoinHandle<()>>>,
 }
@@ -97,6 +102,7 @@ impl Kind {
             target: OnceCell::new(),
             plan: RwLock::default(),
             references: RwLock::default(),
+            followed: RwLock::default(),
             logs: Mutex::default(),
         })
     }
@@ -190,7 +196,7 @@ impl Kind {
     }
 
     /// Applies objects in their order, and deletes what was applied before and is not among them.
-    async fn apply_all(&self, plan: &Plan, wanted: &[Value]) -> Result<(), Fault> {
+    async fn apply_all(&self, plan: &Plan, wanted: &[Value]) -> anyhow::Result<()> {
         let start = Instant::now();
         let server = &self.cluster().await?.server;
         let namespace = &plan.namespace;
@@ -204,14 +210,13 @@ impl Kind {
             during.write(server, namespace).await?;
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        let applying = wanted.iter().map(|object| server.apply(object, self.options.force_conflicts));
-        for applied in futures_util::future::join_all(applying).await {
-            let word = match applied? {
-                Applied::Created => "created",
-                Applied::Configured => "changed",
-                Applied::Unchanged => "unchanged",
-            };
-            *counts.entry(word).or_default() += 1;
+        // Pods get their proxies as they are made, from a control plane that runs.
+        let (then, first): (Vec<&Value>, Vec<&Value>) =
+            wanted.iter().partition(|object| plan.mode.linkerd && object["kind"] == "Deployment");
+        self.apply_some(&first, &mut counts).await?;
+        if plan.mode.linkerd {
+            linkerd::wait(self.cluster().await?, &self.root, &self.events).await?;
+            self.apply_some(&then, &mut counts).await?;
         }
         for key in objects::pruned(&before.objects, wanted) {
             if server.delete(&key).await? {
@@ -231,7 +236,6 @@ impl Kind {
                 .unwrap_or_else(PoisonError::into_inner)
                 .get(call::PROGRAM)
                 .cloned(),
-            policies: before.policies.clone(),
         };
         if after != during {
             after.write(server, namespace).await?;
@@ -244,6 +248,55 @@ impl Kind {
             detail,
         });
         Ok(())
+    }
+
+    async fn apply_some(
+        &self,
+        objects: &[&Value],
+        counts: &mut BTreeMap<&'static str, usize>,
+    ) -> Result<(), Fault> {
+        let server = &self.cluster().await?.server;
+        let applying = objects.iter().map(|object| server.apply(object, self.options.force_conflicts));
+        for applied in futures_util::future::join_all(applying).await {
+            let word = match applied? {
+                Applied::Created => "created",
+                Applied::Configured => "changed",
+                Applied::Unchanged => "unchanged",
+            };
+            *counts.entry(word).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Errors when a pod that should have a sidecar has none, with the injector's reason.
+    async fn all_meshed(&self) -> Result<(), Fault> {
+        let seen = self.seen().await?;
+        let status = status::status(&self.inventory().await?, &seen, None, Timestamp::now());
+        let without: Vec<_> = status.pods.iter().filter(|pod| !pod.meshed).collect();
+        let Some(first) = without.first() else { return Ok(()) };
+        let events: Vec<k8s_openapi::api::core::v1::Event> =
+            self.cluster().await?.server.list(Some(&self.namespace()), "").await?;
+        let of = |event: &&k8s_openapi::api::core::v1::Event| {
+            event.reason.as_deref() == Some("InjectionSkipped")
+                && event.involved_object.name.as_deref() == Some(&first.deployment)
+        };
+        let said = events.iter().rev().find(of).and_then(|event| event.message.clone());
+        let why = said.unwrap_or_else(|| "the injector was not asked: does its webhook answer?".to_owned());
+        let names: Vec<&str> = without.iter().map(|pod| pod.name.as_str()).collect();
+        Err(Fault::failed(format!("without a sidecar: {}: {why}", names.join(", ")))
+            .hint("kubectl -n linkerd logs deploy/linkerd-proxy-injector proxy-injector"))
+    }
+
+    fn tell_policies(&self, state: &PolicyState) {
+        let changes = super::policy::changed(&state.changes);
+        if !changes.is_empty() {
+            self.events.emit(Event::Policies { changes });
+        }
+    }
+
+    async fn inventory(&self) -> Result<Inventory, Fault> {
+        let server = &self.cluster().await?.server;
+        Ok(Inventory::read(server, &self.namespace()).await?.unwrap_or_default())
     }
 
     async fn seen(&self) -> Result<status::Seen, Fault> {
@@ -261,9 +314,6 @@ impl Kind {
 
 /// Whether a cluster can run a plan.
 pub fn can_run(plan: &Plan) -> Result<(), Fault> {
-    if plan.mode.linkerd {
-        return Err(Fault::usage("--linkerd is not built for the kind runtime yet").hint("--runtime local"));
-    }
     if plan.ingress {
         return Err(Fault::usage("the ingress is not built for the kind runtime yet").hint("--no-ingress"));
     }
@@ -299,7 +349,10 @@ async fn make(plan: &Plan, images: &Images, platform: Platform) -> Result<Vec<Na
 impl Runtime for Kind {
     async fn prepare(&self, plan: Arc<Plan>) -> anyhow::Result<()> {
         self.namespace.write().unwrap_or_else(PoisonError::into_inner).clone_from(&plan.namespace);
-        self.cluster().await?;
+        let cluster = self.cluster().await?;
+        if plan.mode.linkerd {
+            linkerd::install(cluster, &self.root, &self.events).await?;
+        }
         Ok(())
     }
 
@@ -313,7 +366,10 @@ impl Runtime for Kind {
 
     async fn apply(&self, plan: Arc<Plan>, images: Images) -> anyhow::Result<()> {
         let references = self.load(&plan, &images).await?;
-        self.apply_all(&plan, &objects::of(&plan, &references)).await?;
+        let anchor =
+            if plan.mode.linkerd { linkerd::anchor(&self.cluster().await?.server).await? } else { None };
+        let annotations: Vec<_> = anchor.into_iter().map(|anchor| (linkerd::ANCHOR, anchor)).collect();
+        self.apply_all(&plan, &objects::of(&plan, &references, &annotations)).await?;
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if logs.is_none()
@@ -331,6 +387,11 @@ impl Runtime for Kind {
             plan.deployments.iter().map(|own| name(&own.object).to_owned()).collect();
         let server = &self.cluster().await?.server;
         ready::wait(server, &plan.namespace, &wanted, &self.events).await?;
+        if plan.mode.linkerd {
+            self.all_meshed().await?;
+        } else {
+            linkerd::remove(server, &self.events).await?;
+        }
         Ok(ready::dns(server, &self.events).await?)
     }
 
@@ -341,10 +402,24 @@ impl Runtime for Kind {
     }
 
     fn followed_policies(&self) -> BTreeSet<PathBuf> {
-        BTreeSet::new()
+        self.followed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn follow_policies(&self, _objects: Vec<Given>) -> anyhow::Result<()> {
+    async fn follow_policies(&self, objects: Vec<Given>) -> anyhow::Result<()> {
+        if self.followed_policies().is_empty() {
+            return Ok(());
+        }
+        let (server, namespace) = (&self.cluster().await?.server, self.namespace());
+        let before = policy::show(server, &namespace).await?;
+        let gone: Vec<_> = before
+            .objects
+            .iter()
+            .map(super::policy::PolicyObject::key)
+            .filter(|key| objects.iter().all(|given| given.object.key() != *key))
+            .collect();
+        let applied = policy::apply(server, &namespace, &objects, self.options.force_conflicts).await?;
+        self.tell_policies(&applied);
+        self.tell_policies(&policy::delete(server, &namespace, &gone).await?);
         Ok(())
     }
 
@@ -357,8 +432,7 @@ impl Runtime for Kind {
 impl Running for Kind {
     async fn status(&self) -> anyhow::Result<Status> {
         let seen = self.seen().await?;
-        let server = &self.cluster().await?.server;
-        let inventory = Inventory::read(server, &self.namespace()).await?.unwrap_or_default();
+        let inventory = self.inventory().await?;
         let port = self.config.ports.first();
         let ingress = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).to_string());
         Ok(status::status(&inventory, &seen, ingress, Timestamp::now()))
@@ -371,8 +445,28 @@ impl Running for Kind {
         call::call(&cluster.server, &self.namespace(), program, &request).await
     }
 
-    async fn policy(&self, _request: PolicyRequest) -> anyhow::Result<PolicyState> {
-        Err(Fault::usage("policies are not applied to a cluster yet").into())
+    async fn policy(&self, request: PolicyRequest) -> anyhow::Result<PolicyState> {
+        let (server, namespace) = (&self.cluster().await?.server, self.namespace());
+        let followed = || self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        let state = match request {
+            PolicyRequest::Show => policy::show(server, &namespace).await?,
+            PolicyRequest::Apply { objects, paths } => {
+                let state = policy::apply(server, &namespace, &objects, self.options.force_conflicts).await?;
+                followed().extend(paths);
+                state
+            }
+            PolicyRequest::Delete { objects, paths } => {
+                followed().retain(|path| !paths.contains(path));
+                policy::delete(server, &namespace, &objects).await?
+            }
+            PolicyRequest::Access { .. } | PolicyRequest::Observe(_) => {
+                return Err(Fault::usage("what a cluster's proxies decide is not read yet")
+                    .hint("ramp on the local runtime: --runtime local")
+                    .into());
+            }
+        };
+        self.tell_policies(&state);
+        Ok(state)
     }
 
     async fn top(&self, _request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Top>>> {
@@ -396,10 +490,12 @@ impl Running for Kind {
             .collect();
         let version = ready::version(server, &namespace).await?;
         call::remove(server).await?;
-        for key in inventory.policies.iter().chain(inventory.objects.iter().rev()) {
+        policy::remove(server, &namespace).await?;
+        for key in inventory.objects.iter().rev() {
             server.delete(key).await?;
         }
         let ended = ready::gone(server, &namespace, pods, version).await?;
+        linkerd::remove(server, &self.events).await?;
         Inventory::remove(server, &namespace).await?;
         Ok(ended)
     }

@@ -12,8 +12,8 @@ use crate::plan::Plan;
 pub const MANAGED: (&str, &str) = ("app.kubernetes.io/managed-by", "xtask");
 
 /// The plan's objects as they are applied: in their namespace, labelled, with the images' names in a registry or a node.
-/// `references`: a service's name -> what its image is called.
-pub fn of(plan: &Plan, references: &BTreeMap<String, String>) -> Vec<Value> {
+/// `references`: a service's name -> what its image is called. `annotations` are added to every pod.
+pub fn of(plan: &Plan, references: &BTreeMap<String, String>, annotations: &[(&str, String)]) -> Vec<Value> {
     let mut objects = Vec::new();
     if plan.namespace != "default" {
         objects
@@ -23,6 +23,9 @@ pub fn of(plan: &Plan, references: &BTreeMap<String, String>) -> Vec<Value> {
     objects.extend(plan.services.iter().map(|own| value(&own.object)));
     objects.extend(plan.deployments.iter().map(|own| {
         let mut deployment = value(&own.object);
+        for (name, value) in annotations {
+            deployment["spec"]["template"]["metadata"]["annotations"][*name] = json!(value);
+        }
         for field in ["initContainers", "containers"] {
             let containers = deployment["spec"]["template"]["spec"][field].as_array_mut();
             for container in containers.into_iter().flatten() {

@@ -83,7 +83,8 @@ fn is_of(deployment: &Deployment, pod: &Pod) -> bool {
         .all(|wanted| spec.containers.iter().any(|had| had.name == wanted.name && had.image == wanted.image))
 }
 
-fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+/// The statuses of a pod's containers, those that run first included.
+pub fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     let status = pod.status.as_ref();
     let init = status.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
     init.chain(status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten())

@@ -135,22 +135,37 @@ async fn hopeless(server: &ApiServer, namespace: &str, stuck: &[(&str, &Stuck)])
         lines.push(line);
     }
     let text = lines.join("\n");
-    let images: BTreeSet<&str> = stuck
-        .iter()
-        .filter_map(|(_, stuck)| match stuck {
-            Stuck::Image { image, .. } => Some(image.as_str()),
-            _ => None,
-        })
-        .collect();
-    if images.is_empty() {
+    if !stuck.iter().any(|(_, stuck)| matches!(stuck, Stuck::Image { .. })) {
         return Fault::failed(text).hint("cargo xtask logs SERVICE shows all that it wrote").into();
     }
+    let images = missing(&server.list(Some(namespace), "").await.unwrap_or_default());
     let images = images.into_iter().collect::<Vec<_>>().join(" ");
-    Fault::environment(text)
+    Fault::environment(format!("{text}\nnot there yet, of all that was applied: {images}"))
         .hint(format!(
             "is the registry reachable from the nodes? else load them: kind load docker-image {images}"
         ))
         .into()
+}
+
+/// The images of pods' containers that were never started: those that are in no node, as far as it shows.
+fn missing(pods: &[Pod]) -> BTreeSet<String> {
+    let mut images = BTreeSet::new();
+    for pod in pods {
+        let Some(spec) = &pod.spec else { continue };
+        let started: BTreeSet<&str> = super::progress::statuses(pod)
+            .filter(|status| !status.image_id.is_empty())
+            .map(|status| status.name.as_str())
+            .collect();
+        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+        let left = containers.filter(|container| !started.contains(container.name.as_str()));
+        images.extend(left.filter_map(|container| container.image.clone()));
+    }
+    // One that another container runs is there.
+    for status in pods.iter().flat_map(super::progress::statuses).filter(|status| !status.image_id.is_empty())
+    {
+        images.remove(&status.image);
+    }
+    images
 }
 
 /// The version of a namespace's pods, from which they can be watched.

@@ -27,7 +27,7 @@ use self::observe::Observer;
 use self::policy::PolicyController;
 use self::services::ServiceAddresses;
 use self::template::PodTemplate;
-use super::policy::{Change, Changed, Given, PolicyRequest, PolicyState};
+use super::policy::{Change, Given, PolicyRequest, PolicyState};
 use super::top::{Top, TopRequest};
 use super::{CallAnswer, CallRequest, Image, Images, Running, Runtime, ServiceStatus, Status};
 use crate::command::Checkout;
@@ -260,7 +260,12 @@ impl Running for Local {
             }
         };
         self.tell_policies(&changes);
-        Ok(PolicyState { objects: policies.applied(), changes, observed: self.audit.seen() })
+        Ok(PolicyState {
+            objects: policies.applied(),
+            changes,
+            observed: self.audit.seen(),
+            ..PolicyState::default()
+        })
     }
 
     async fn top(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Top>>> {
@@ -292,8 +297,7 @@ impl Running for Local {
 
 impl Local {
     fn tell_policies(&self, changes: &[Change]) {
-        let same = |change: &&Change| !matches!(change.change, Changed::Unchanged | Changed::NotFound);
-        let changes: Vec<_> = changes.iter().filter(same).map(ToString::to_string).collect();
+        let changes = super::policy::changed(changes);
         if !changes.is_empty() {
             self.node.events.emit(Event::Policies { changes });
         }
