@@ -90,8 +90,52 @@ fn from_no_cluster_to_answers_in_one_command_and_back() {
     assert!(!cluster.kubectl(&["get", "serviceaccounts", "-o", "name"]).contains("synthetic"));
     checkout.ok(&["smoke", "--no-ingress", "--runtime", "kind"]);
 
+    meshed(&cluster);
+
     checkout.ok(&["down"]);
     assert!(checkout.ok(&["down"]).contains("nothing is up"));
     assert_eq!(cluster.kubectl(&["get", "pods", "-o", "name"]), "");
     assert!(cluster.kubectl(&["get", "configmaps", "-o", "name"]).contains("by-hand"));
+}
+
+/// With Linkerd: all the way where its images are in the cluster or can be had, else up to them.
+fn meshed(cluster: &Cluster) {
+    let checkout = &cluster.0;
+    let tools = checkout.json(&["tools", "ls"]);
+    let linkerd = tools["tools"].as_array().into_iter().flatten().find(|tool| tool["name"] == "linkerd");
+    if !linkerd.is_some_and(|tool| matches!(tool["from"].as_str(), Some("path" | "cache" | "named"))) {
+        eprintln!("skipped: the meshed part, for the linkerd CLI is not on this machine ({tools})");
+        return;
+    }
+    let before = cluster.kubectl(&["get", "pods", "-l", "app", "-o", "name"]);
+    let up = ["up", "--linkerd", "--policy", "--no-ingress", "--runtime", "kind", "--detach", "--no-watch"];
+    let output = checkout.run(&up);
+    let told = text(&output);
+    let definitions = cluster.kubectl(&["get", "crd", "-o", "name"]);
+    assert!(
+        definitions.contains("servers.policy.linkerd.io") && definitions.contains("grpcroutes.gateway"),
+        "{told}"
+    );
+    assert!(cluster.kubectl(&["get", "servers.policy.linkerd.io", "-o", "name"]).contains("/baz"), "{told}");
+    assert!(checkout.ok(&["policy", "apply"]).contains("nothing changed"));
+    match output.status.code() {
+        Some(0) => {
+            checkout.ok(&["smoke", "--linkerd", "--no-ingress", "--runtime", "kind"]);
+        }
+        Some(3) => {
+            // Every image that the control plane needs, by name; and no pod of a service was touched.
+            assert!(
+                told.contains("cr.l5d.io/linkerd/proxy:") && told.contains("linkerd/controller:"),
+                "{told}"
+            );
+            assert_eq!(cluster.kubectl(&["get", "pods", "-l", "app", "-o", "name"]), before);
+            eprintln!(
+                "skipped: what needs Linkerd's images, which are not in this cluster and cannot be had"
+            );
+        }
+        _ => panic!("{told}"),
+    }
+    // Without it again: nothing of it is left.
+    checkout.ok(&["up", "--no-ingress", "--runtime", "kind", "--detach", "--no-watch"]);
+    assert!(!cluster.kubectl(&["get", "crd", "-o", "name"]).contains("linkerd"));
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -77,6 +78,12 @@ pub struct Kind {
     plan: RwLock<Option<Arc<Plan>>>,
     /// What is called what in the nodes, of what was loaded last.
     references: RwLock<BTreeMap<String, String>>,
+    /// What each node has of our images.
+    nodes: tokio::sync::Mutex<BTreeMap<String, Option<load::Had>>>,
+    /// Tells how a rollout goes on that nobody waits for.
+    rollout: Mutex<Option<JoinHandle<()>>>,
+    /// It was ready once: later rollouts are told of as they come.
+    was_ready: AtomicBool,
     /// The files and directories of policies whose edits are applied.
     followed: RwLock<BTreeSet<PathBuf>>,
     /// Follows the pods' logs, once there are any.
@@ -102,6 +109,9 @@ impl Kind {
             target: OnceCell::new(),
             plan: RwLock::default(),
             references: RwLock::default(),
+            nodes: tokio::sync::Mutex::default(),
+            rollout: Mutex::default(),
+            was_ready: AtomicBool::new(false),
             followed: RwLock::default(),
             logs: Mutex::default(),
         })
@@ -169,8 +179,9 @@ impl Kind {
         }
         let cluster = self.cluster().await?;
         let mut sent = 0;
+        let mut nodes = self.nodes.lock().await;
         for node in &cluster.nodes {
-            sent += load::load(node, &named).await?;
+            sent += load::load(node, &named, nodes.entry(node.clone()).or_default()).await?;
         }
         let detail = if sent == 0 {
             format!("{}, all there", counted(named.len(), "image"))
@@ -287,6 +298,26 @@ impl Kind {
             .hint("kubectl -n linkerd logs deploy/linkerd-proxy-injector proxy-injector"))
     }
 
+    /// Once it was ready, what comes of an apply is told beside whatever else happens; of the last one only.
+    async fn tell_rollout(&self, plan: &Plan) -> Result<(), Fault> {
+        if !self.was_ready.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (server, events) = (self.cluster().await?.server.clone(), self.events.clone());
+        let (namespace, wanted) = (plan.namespace.clone(), deployments(plan));
+        let telling = tokio::spawn(async move {
+            if let Err(error) = ready::wait(&server, &namespace, &wanted, &events).await {
+                let (message, hint) = (crate::report::message(&error), crate::report::hint(&error));
+                events.emit(Event::Error { message, hint });
+            }
+        });
+        let mut rollout = self.rollout.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = rollout.replace(telling) {
+            before.abort();
+        }
+        Ok(())
+    }
+
     fn tell_policies(&self, state: &PolicyState) {
         let changes = super::policy::changed(&state.changes);
         if !changes.is_empty() {
@@ -318,6 +349,11 @@ pub fn can_run(plan: &Plan) -> Result<(), Fault> {
         return Err(Fault::usage("the ingress is not built for the kind runtime yet").hint("--no-ingress"));
     }
     Ok(())
+}
+
+/// The names of a plan's Deployments.
+fn deployments(plan: &Plan) -> BTreeSet<String> {
+    plan.deployments.iter().map(|own| name(&own.object).to_owned()).collect()
 }
 
 /// Images of programs, by name. Their labels are the plan's.
@@ -371,6 +407,7 @@ impl Runtime for Kind {
         let annotations: Vec<_> = anchor.into_iter().map(|anchor| (linkerd::ANCHOR, anchor)).collect();
         self.apply_all(&plan, &objects::of(&plan, &references, &annotations)).await?;
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
+        self.tell_rollout(&plan).await?;
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if logs.is_none()
             && let Some(cluster) = self.cluster.get()
@@ -383,10 +420,9 @@ impl Runtime for Kind {
 
     async fn ready(&self) -> anyhow::Result<()> {
         let Some(plan) = self.plan() else { return Ok(()) };
-        let wanted: BTreeSet<String> =
-            plan.deployments.iter().map(|own| name(&own.object).to_owned()).collect();
         let server = &self.cluster().await?.server;
-        ready::wait(server, &plan.namespace, &wanted, &self.events).await?;
+        ready::wait(server, &plan.namespace, &deployments(&plan), &self.events).await?;
+        self.was_ready.store(true, Ordering::Relaxed);
         if plan.mode.linkerd {
             self.all_meshed().await?;
         } else {
@@ -503,8 +539,10 @@ impl Running for Kind {
 
 impl Drop for Kind {
     fn drop(&mut self) {
-        if let Some(logs) = self.logs.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            logs.abort();
+        for task in [&self.logs, &self.rollout] {
+            if let Some(task) = task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                task.abort();
+            }
         }
     }
 }
