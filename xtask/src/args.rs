@@ -114,7 +114,7 @@ pub struct ModeArgs {
 #[command(after_help = "Examples:\n  cargo xtask up --grpc --linkerd\n  \
     cargo xtask up --grpc --linkerd --policy\n  \
     cargo xtask up --detach --no-watch && cargo test && cargo xtask down\n  \
-    cargo xtask up --grpc --no-ingress --runtime kind")]
+    cargo xtask up --grpc --runtime kind")]
 pub struct Up {
     #[command(flatten)]
     pub mode: ModeArgs,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::{BuildFailure, Builder};
 use crate::command::Checkout;
-use crate::error::Fault;
+use crate::error::{Exit, Fault};
 use crate::plan::{Mode, Plan};
 use crate::report::event::{Exited, PodState};
 use crate::report::step::Step;
@@ -79,9 +79,8 @@ pub fn read(workspace: &Workspace, mode: Mode, ingress: bool, on: Where) -> Resu
     let plan =
         Manifests::read(&workspace.root).and_then(|manifests| Plan::new(workspace, &manifests, options));
     let plan = plan.map_err(|problems| Fault::usage(problems.to_string()))?;
-    match on {
-        Where::Local => Local::can_run(&plan)?,
-        Where::Kind => kind::can_run(&plan)?,
+    if on == Where::Local {
+        Local::can_run(&plan)?;
     }
     Ok(plan)
 }
@@ -152,12 +151,18 @@ impl Environment {
         self.ready(start).await
     }
 
-    /// Once everything was applied for the first time: tells when it is ready, or what keeps it from that.
-    pub async fn tell_when_ready(&self, start: Instant) {
+    /// Once everything was applied for the first time: tells when it is ready, or what keeps it from that. Errors with
+    /// what no change of a file mends: something that the machine lacks.
+    pub async fn tell_when_ready(&self, start: Instant) -> anyhow::Result<()> {
         // The sender lives as long as this does.
         let _ = self.applied.subscribe().wait_for(|applied| *applied).await;
-        if let Err(error) = self.ready(start).await {
-            self.tell(&error);
+        match self.ready(start).await {
+            Err(error) if Exit::of(&error) == Exit::Environment => Err(error),
+            Err(error) => {
+                self.tell(&error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::net::TcpListener;
 use std::process::Command;
 
 use support::{Checkout, text};
@@ -27,10 +28,13 @@ impl Cluster {
         }
         let checkout = Checkout::new(name);
         checkout.edit("manifests/kind.yaml", "name: xtask", &format!("name: xtask-{name}"));
-        // Ports of the machine are for one cluster only; this one has no ingress.
-        let kind = checkout.read("manifests/kind.yaml");
-        let (without, _) = kind.split_once("    extraPortMappings").unwrap();
-        checkout.save("manifests/kind.yaml", without);
+        // Ports of the machine are for one cluster only.
+        let free = [8080, 8443].map(|port| (port, TcpListener::bind("127.0.0.1:0").unwrap()));
+        for (port, listener) in free {
+            let free = listener.local_addr().unwrap().port();
+            let host_port = |port: u16| format!("hostPort: {port}");
+            checkout.edit("manifests/kind.yaml", &host_port(port), &host_port(free));
+        }
         let cluster = Self(checkout, format!("xtask-{name}-control-plane"));
         // Left by a run that was killed.
         cluster.delete();
@@ -42,6 +46,17 @@ impl Cluster {
         let output = Command::new("docker").args(inside).args(args).output().unwrap();
         assert!(output.status.success(), "kubectl {args:?}: {}", text(&output));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Whether an image is in the node, or in the engine, from where `up` loads it.
+    fn has(&self, image: &str) -> bool {
+        let succeeds = |args: &[&str]| {
+            let output = Command::new("docker").args(args).output().unwrap();
+            output.status.success() && !output.stdout.is_empty()
+        };
+        let named = format!("name=={image}");
+        succeeds(&["exec", &self.1, "ctr", "--namespace", "k8s.io", "images", "ls", "--quiet", &named])
+            || succeeds(&["image", "inspect", image])
     }
 
     fn delete(&self) {
@@ -83,6 +98,7 @@ fn from_no_cluster_to_answers_in_one_command_and_back() {
 
     // Another mode changes what differs; a hand-made object stays, one that left the manifests goes.
     cluster.kubectl(&["create", "configmap", "by-hand"]);
+    let synthetic = checkout.read("manifests/base/synthetic.yaml");
     std::fs::remove_file(checkout.root.join("manifests/base/synthetic.yaml")).unwrap();
     let up = ["up", "--no-ingress", "--runtime", "kind", "--detach", "--no-watch"];
     let output = checkout.ok(&up);
@@ -96,6 +112,60 @@ fn from_no_cluster_to_answers_in_one_command_and_back() {
     assert!(checkout.ok(&["down"]).contains("nothing is up"));
     assert_eq!(cluster.kubectl(&["get", "pods", "-o", "name"]), "");
     assert!(cluster.kubectl(&["get", "configmaps", "-o", "name"]).contains("by-hand"));
+
+    checkout.save("manifests/base/synthetic.yaml", &synthetic);
+    with_the_ingress(&cluster);
+}
+
+/// The ingress controller's image, by its tag.
+fn controller(checkout: &Checkout) -> String {
+    let pins = checkout.read("manifests/versions.toml");
+    let image = pins.lines().find_map(|line| line.strip_prefix("image = \"registry.k8s.io/")).unwrap();
+    format!("registry.k8s.io/{}", image.trim_end_matches('"'))
+}
+
+/// All the way where the controller's image can be had; else everything but that is there, and the image is named.
+fn with_the_ingress(cluster: &Cluster) {
+    let checkout = &cluster.0;
+    let image = controller(checkout);
+    let at_hand = cluster.has(&image);
+    let up = |ingress: &[&str]| {
+        checkout.run(&[&["up", "--runtime", "kind", "--detach", "--no-watch"], ingress].concat())
+    };
+    let output = up(&[]);
+    if output.status.success() {
+        checkout.ok(&["smoke", "--runtime", "kind"]);
+    } else {
+        assert!(!at_hand, "{image} is there: {}", text(&output));
+        eprintln!("skipped: routes through the ingress, and smoke with it: no registry gave {image}");
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+        let load = format!("kind load docker-image --name xtask-kind {image}");
+        assert!(text(&output).lines().any(|line| line.ends_with(&load)), "{}", text(&output));
+        // It is the only thing that is missing.
+        let status = checkout.json(&["status"]);
+        let pods = status["pods"].as_array().unwrap();
+        assert!(pods.len() == 6 && pods.iter().all(|pod| pod["state"] == "Ready"), "{status}");
+    }
+    let names = |args: &[&str]| cluster.kubectl(&[&["get", "--output", "name"], args].concat());
+    assert_eq!(names(&["ingresses"]), "ingress.networking.k8s.io/foo\n");
+    assert_eq!(names(&["ingressclasses"]), "ingressclass.networking.k8s.io/nginx\n");
+    let own = [
+        "deployments,services,serviceaccounts,roles,rolebindings",
+        "-l",
+        "app.kubernetes.io/managed-by=xtask",
+    ];
+    assert_eq!(names(&[&["--namespace", "ingress-nginx"], &own[..]].concat()).lines().count(), 5);
+
+    // Without it again, nothing of it stays; one that somebody else made would.
+    let output = up(&["--no-ingress"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(names(&["ingresses,ingressclasses"]), "");
+    cluster.kubectl(&["wait", "--for=delete", "namespace/ingress-nginx", "--timeout=60s"]);
+    cluster.kubectl(&["create", "namespace", "ingress-nginx"]);
+    up(&[]);
+    checkout.ok(&["down"]);
+    assert_eq!(names(&["namespace", "ingress-nginx"]), "namespace/ingress-nginx\n");
+    assert_eq!(names(&["--namespace", "ingress-nginx", "deployments,services"]), "");
 }
 
 /// With Linkerd: all the way where its images are in the cluster or can be had, else up to them.
@@ -129,6 +199,15 @@ fn meshed(cluster: &Cluster) {
                 "{told}"
             );
             assert_eq!(cluster.kubectl(&["get", "pods", "-l", "app", "-o", "name"]), before);
+            // With the ingress too, its image is named with them, though its pods come after the control plane.
+            let output = checkout.run(&["up", "--linkerd", "--runtime", "kind", "--detach", "--no-watch"]);
+            assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+            let mut needed = vec!["cr.l5d.io/linkerd/proxy:".to_owned()];
+            needed.extend(Some(controller(checkout)).filter(|image| !cluster.has(image)));
+            let all = |line: &str| needed.iter().all(|image| line.contains(image));
+            let told = text(&output);
+            assert!(told.lines().any(|line| line.contains("kind load docker-image") && all(line)), "{told}");
+            assert!(cluster.kubectl(&["get", "ingresses", "-o", "name"]).contains("/foo"), "{told}");
             eprintln!(
                 "skipped: what needs Linkerd's images, which are not in this cluster and cannot be had"
             );

@@ -87,7 +87,7 @@ async fn stay(
 }
 
 /// Runs until something ends it. In the foreground with a watch, what fails is shown and waits for a
-/// change that mends it; otherwise it is the end.
+/// change that mends it, unless no change can; otherwise it is the end.
 async fn live(
     environment: &Environment,
     args: &args::Up,
@@ -109,11 +109,11 @@ async fn live(
         }
         return std::future::pending().await;
     };
-    tokio::join!(
-        redeploy::run(changes, &environment.checkout.root, environment, events),
-        environment.tell_when_ready(start),
-    );
-    Ok(())
+    let follow = async {
+        redeploy::run(changes, &environment.checkout.root, environment, events).await;
+        Ok(())
+    };
+    tokio::try_join!(follow, environment.tell_when_ready(start)).map(drop)
 }
 
 async fn asked(requests: &mut StopRequests) -> tokio::sync::oneshot::Sender<Vec<Exited>> {

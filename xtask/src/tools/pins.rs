@@ -36,6 +36,13 @@ pub struct Image {
     pub digest: String,
 }
 
+impl Image {
+    /// Its name without the tag.
+    pub fn name(&self) -> &str {
+        self.image.rsplit_once(':').map_or(self.image.as_str(), |(name, _)| name)
+    }
+}
+
 impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.image, self.digest)

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::objects::MANAGED;
 use crate::error::Fault;
 use crate::report::Events;
 
@@ -184,6 +185,14 @@ impl ApiServer {
         }
     }
 
+    /// The same, if this command made it: one of the name that is somebody else's stays, and false is told.
+    pub async fn delete_own(&self, key: &Key) -> Result<bool, Fault> {
+        match self.get(key).await? {
+            Some(object) if is_own(&object) => self.delete(key).await,
+            _ => Ok(false),
+        }
+    }
+
     fn objects(&self, namespace: Option<&str>, resource: &ApiResource) -> Api<DynamicObject> {
         let client = self.client.clone();
         match namespace {
@@ -191,6 +200,12 @@ impl ApiServer {
             None => Api::all_with(client, resource),
         }
     }
+}
+
+/// Whether this command made an object.
+pub fn is_own(object: &DynamicObject) -> bool {
+    let labels = object.metadata.labels.as_ref();
+    labels.is_some_and(|labels| labels.get(MANAGED.0).is_some_and(|who| who == MANAGED.1))
 }
 
 fn version(object: DynamicObject) -> Option<String> {

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::api::{ApiServer, Key};
 use super::config::{ClusterConfig, FILE, LABEL};
-use super::engine;
 use super::objects::MANAGED;
+use super::{engine, load};
 use crate::command::Checkout;
 use crate::error::Fault;
 use crate::process::cargo;
@@ -35,7 +35,9 @@ pub enum Which {
 }
 
 /// A cluster that answers.
+#[derive(Clone)]
 pub struct Cluster {
+    pub which: Which,
     pub server: ApiServer,
     /// The names of kind's nodes, into which images are loaded.
     pub nodes: Vec<String>,
@@ -141,7 +143,7 @@ impl Cluster {
         let which = Which::Context(context.to_owned());
         kept.keep(&which)?;
         let access = vec!["--context".to_owned(), context.to_owned()];
-        Ok(Self { server, nodes: Vec::new(), access })
+        Ok(Self { which, server, nodes: Vec::new(), access })
     }
 
     /// The cluster that was brought up last, as it is; none if there is none any more.
@@ -166,6 +168,7 @@ impl Cluster {
                     Err(_) => fetched(&name, kept, events).await?,
                 };
                 Ok(Some(Self {
+                    which: Which::Kind(name),
                     server,
                     nodes: nodes.into_iter().map(|node| node.name).collect(),
                     access: kept.access(),
@@ -208,7 +211,8 @@ impl Cluster {
         if made_from(server).await?.is_none() {
             record(config, server).await?;
         }
-        Ok(Self { server: server.clone(), nodes: names.to_vec(), access: kept.access() })
+        let which = Which::Kind(name.clone());
+        Ok(Self { which, server: server.clone(), nodes: names.to_vec(), access: kept.access() })
     }
 }
 
@@ -218,6 +222,23 @@ pub async fn delete(name: &str, kept: &Kept, events: &Events) -> Result<(), Faul
     let kubeconfig = kubeconfig.to_string_lossy();
     kind(&["delete", "cluster", "--name", name, "--kubeconfig", &kubeconfig], kept, events).await?;
     kept.forget();
+    Ok(())
+}
+
+/// Brings an image that the engine has into every node of a kind cluster that lacks it. What the engine does not have is
+/// left to the nodes to pull.
+pub async fn load(cluster: &Cluster, image: &str, kept: &Kept, events: &Events) -> Result<(), Fault> {
+    let Which::Kind(name) = &cluster.which else { return Ok(()) };
+    if load::have(&cluster.nodes, image).await? || !engine::has_image(image).await? {
+        return Ok(());
+    }
+    let step = Step::start(events, "load");
+    if let Err(fault) = kind(&["load", "docker-image", "--name", name, image], kept, events).await {
+        step.fail();
+        events.warn(format!("the nodes have to pull {image}: {fault}"), None);
+        return Ok(());
+    }
+    step.finish(format!("{image}, which the engine has"));
     Ok(())
 }
 

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::api::{ApiServer, Key};
 use super::cluster::Cluster;
 use super::objects::{MANAGED, pruned};
-use super::ready;
 use super::trust::{Renewal, Trust};
+use super::{namespaces, ready};
 use crate::error::Fault;
 use crate::plan::lookup::name;
 use crate::process::cargo;
@@ -39,9 +39,6 @@ pub const ANCHOR: &str = "xtask.dev/trust-anchor";
 pub async fn anchor(server: &ApiServer) -> Result<Option<String>, Fault> {
     Ok(Installed::read(server).await?.map(|installed| installed.trust.id()))
 }
-
-/// A namespace that is being deleted is gone within this.
-const ENDED: Duration = Duration::from_secs(90);
 
 /// What was installed, kept in the cluster beside the system's own, as a Secret: it has the anchor's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +162,7 @@ async fn apply(
     let all: Vec<Value> = definitions.iter().chain(&control_plane).cloned().collect();
     let keys: Vec<Key> = all.iter().filter_map(Key::of).collect();
     let gone = before.map(|before| pruned(&before.objects, &all)).unwrap_or_default();
-    ended(server).await?;
+    namespaces::settled(server, NAMESPACE, events).await?;
     let mut installed = Installed { version: version.to_owned(), trust, objects: keys, whole: false };
     installed.write(server).await?;
     apply_all(server, &definitions).await?;
@@ -188,25 +185,6 @@ async fn apply(
 async fn apply_all(server: &ApiServer, objects: impl IntoIterator<Item = &Value>) -> Result<(), Fault> {
     let applying = objects.into_iter().map(|object| server.apply(object, true));
     futures_util::future::join_all(applying).await.into_iter().try_for_each(|applied| applied.map(drop))
-}
-
-/// Waits until a control plane that was removed a moment ago is gone: nothing can be put where it was before.
-async fn ended(server: &ApiServer) -> Result<(), Fault> {
-    let start = Instant::now();
-    let namespace = Key {
-        api_version: "v1".to_owned(),
-        kind: "Namespace".to_owned(),
-        namespace: None,
-        name: NAMESPACE.to_owned(),
-    };
-    while server.get(&namespace).await?.is_some_and(|found| found.metadata.deletion_timestamp.is_some()) {
-        if start.elapsed() > ENDED {
-            return Err(Fault::failed(format!("the namespace {NAMESPACE} is being deleted for {ENDED:?}"))
-                .hint("kubectl describe namespace linkerd says what keeps it"));
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    Ok(())
 }
 
 /// Waits until what was defined is served.
@@ -232,8 +210,9 @@ async fn established(server: &ApiServer, definitions: &[Value]) -> Result<(), Fa
     Ok(())
 }
 
-/// Waits until the control plane is ready. Errors with the cause, and with what `linkerd check` finds.
-pub async fn wait(cluster: &Cluster, root: &Path, events: &Events) -> anyhow::Result<()> {
+/// Waits until the control plane is ready. Errors with the cause, and with what `linkerd check` finds. `then`: the images
+/// of what comes after it.
+pub async fn wait(cluster: &Cluster, root: &Path, then: &[String], events: &Events) -> anyhow::Result<()> {
     let server = &cluster.server;
     let deployments: Vec<Deployment> = server.list(Some(NAMESPACE), "linkerd.io/control-plane-ns").await?;
     let wanted: BTreeSet<String> = deployments.iter().map(|deployment| name(deployment).to_owned()).collect();
@@ -242,10 +221,10 @@ pub async fn wait(cluster: &Cluster, root: &Path, events: &Events) -> anyhow::Re
             Fault::failed("the cluster has no control plane of Linkerd in the namespace linkerd").into()
         );
     }
-    let step = Step::start(events, "control plane");
-    match ready::wait(server, NAMESPACE, &wanted, events).await {
+    let (step, count) = (Step::start(events, "control plane"), wanted.len());
+    match ready::wait(cluster, &[(NAMESPACE.to_owned(), wanted)].into(), then, events).await {
         Ok(()) => {
-            step.finish(counted(wanted.len(), "deployment"));
+            step.finish(counted(count, "deployment"));
             Ok(())
         }
         Err(error) => {

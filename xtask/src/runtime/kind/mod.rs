@@ -34,20 +34,25 @@ use crate::plan::Plan;
 use crate::plan::lookup::name;
 use crate::report::event::Exited;
 use crate::report::{Event, Events, counted, millis};
+use crate::tools::pins::Versions;
 
 mod api;
 mod call;
 mod cluster;
 mod config;
 mod engine;
+mod ingress;
 mod inventory;
 mod linkerd;
 mod load;
 pub mod logs;
+mod missing;
+mod namespaces;
 mod objects;
 mod policy;
 mod progress;
 mod ready;
+mod route;
 mod status;
 mod trust;
 
@@ -76,6 +81,10 @@ pub struct Kind {
     cluster: OnceCell<Cluster>,
     target: OnceCell<StaticTarget>,
     plan: RwLock<Option<Arc<Plan>>>,
+    /// The Deployments that were applied.
+    wanted: RwLock<ready::Wanted>,
+    /// What the ingress controller's image is called in the nodes.
+    controller: OnceCell<String>,
     /// What is called what in the nodes, of what was loaded last.
     references: RwLock<BTreeMap<String, String>>,
     /// What each node has of our images.
@@ -108,6 +117,8 @@ impl Kind {
             cluster: OnceCell::new(),
             target: OnceCell::new(),
             plan: RwLock::default(),
+            wanted: RwLock::default(),
+            controller: OnceCell::new(),
             references: RwLock::default(),
             nodes: tokio::sync::Mutex::default(),
             rollout: Mutex::default(),
@@ -163,6 +174,10 @@ impl Kind {
         self.namespace.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn wanted(&self) -> ready::Wanted {
+        self.wanted.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn plan(&self) -> Option<Arc<Plan>> {
         self.plan.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -206,31 +221,56 @@ impl Kind {
             .await
     }
 
+    /// What every pod is annotated with, beside what its manifest says.
+    async fn pod_annotations(&self, plan: &Plan) -> Result<Vec<(&'static str, String)>, Fault> {
+        if !plan.mode.linkerd {
+            return Ok(Vec::new());
+        }
+        let anchor = linkerd::anchor(&self.cluster().await?.server).await?;
+        Ok(anchor.into_iter().map(|anchor| (linkerd::ANCHOR, anchor)).collect())
+    }
+
+    /// The ingress's objects.
+    async fn ingress_objects(&self, plan: &Plan, pods: &[(&str, String)]) -> Result<Vec<Value>, Fault> {
+        let text = std::fs::read_to_string(self.root.join(ingress::FILE)).map_err(|error| {
+            Fault::usage(format!("{}: {error}", ingress::FILE))
+                .hint("--no-ingress, where the cluster has an ingress of its own")
+        })?;
+        let pin = Versions::read(&self.root)?.ingress_nginx;
+        let cluster = self.cluster().await?;
+        let reference = self.controller.get_or_try_init(async || {
+            cluster::load(cluster, &pin.image, &self.kept, &self.events).await?;
+            load::reference(cluster, &pin).await
+        });
+        ingress::objects(&text, &pin, reference.await?, plan.mode.linkerd, pods)
+    }
+
     /// Applies objects in their order, and deletes what was applied before and is not among them.
     async fn apply_all(&self, plan: &Plan, wanted: &[Value]) -> anyhow::Result<()> {
         let start = Instant::now();
         let server = &self.cluster().await?.server;
         let namespace = &plan.namespace;
+        let wanted = &namespaces::own(server, wanted, &self.events).await?;
         let before = Inventory::read(server, namespace).await?.unwrap_or_default();
         let during = before.with(wanted);
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        // Namespaces come first: the inventory is kept in one of them. Pods get their proxies as they are made, from a
+        // control plane that runs.
+        let (namespaces, others): (Vec<&Value>, Vec<&Value>) =
+            wanted.iter().partition(|object| object["kind"] == "Namespace");
+        let (then, first): (Vec<&Value>, Vec<&Value>) =
+            others.into_iter().partition(|object| plan.mode.linkerd && object["kind"] == "Deployment");
+        self.apply_some(&namespaces, &mut counts).await?;
         if during != before {
-            // The namespace comes first, where it is one of the objects: the inventory is kept in it.
-            for object in wanted.iter().filter(|object| object["kind"] == "Namespace") {
-                server.apply(object, self.options.force_conflicts).await?;
-            }
             during.write(server, namespace).await?;
         }
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        // Pods get their proxies as they are made, from a control plane that runs.
-        let (then, first): (Vec<&Value>, Vec<&Value>) =
-            wanted.iter().partition(|object| plan.mode.linkerd && object["kind"] == "Deployment");
         self.apply_some(&first, &mut counts).await?;
         if plan.mode.linkerd {
-            linkerd::wait(self.cluster().await?, &self.root, &self.events).await?;
+            linkerd::wait(self.cluster().await?, &self.root, &missing::named(&then), &self.events).await?;
             self.apply_some(&then, &mut counts).await?;
         }
         for key in objects::pruned(&before.objects, wanted) {
-            if server.delete(&key).await? {
+            if server.delete_own(&key).await? {
                 *counts.entry("removed").or_default() += 1;
             }
         }
@@ -281,32 +321,36 @@ impl Kind {
 
     /// Errors when a pod that should have a sidecar has none, with the injector's reason.
     async fn all_meshed(&self) -> Result<(), Fault> {
-        let seen = self.seen().await?;
-        let status = status::status(&self.inventory().await?, &seen, None, Timestamp::now());
-        let without: Vec<_> = status.pods.iter().filter(|pod| !pod.meshed).collect();
-        let Some(first) = without.first() else { return Ok(()) };
-        let events: Vec<k8s_openapi::api::core::v1::Event> =
-            self.cluster().await?.server.list(Some(&self.namespace()), "").await?;
-        let of = |event: &&k8s_openapi::api::core::v1::Event| {
-            event.reason.as_deref() == Some("InjectionSkipped")
-                && event.involved_object.name.as_deref() == Some(&first.deployment)
-        };
-        let said = events.iter().rev().find(of).and_then(|event| event.message.clone());
-        let why = said.unwrap_or_else(|| "the injector was not asked: does its webhook answer?".to_owned());
-        let names: Vec<&str> = without.iter().map(|pod| pod.name.as_str()).collect();
-        Err(Fault::failed(format!("without a sidecar: {}: {why}", names.join(", ")))
-            .hint("kubectl -n linkerd logs deploy/linkerd-proxy-injector proxy-injector"))
+        let inventory = self.inventory().await?;
+        for namespace in self.wanted().keys() {
+            let seen = self.seen(namespace).await?;
+            let status = status::status(&inventory, &seen, None, Timestamp::now());
+            let without: Vec<_> = status.pods.iter().filter(|pod| !pod.meshed).collect();
+            let Some(first) = without.first() else { continue };
+            let events: Vec<k8s_openapi::api::core::v1::Event> =
+                self.cluster().await?.server.list(Some(namespace), "").await?;
+            let of = |event: &&k8s_openapi::api::core::v1::Event| {
+                event.reason.as_deref() == Some("InjectionSkipped")
+                    && event.involved_object.name.as_deref() == Some(&first.deployment)
+            };
+            let said = events.iter().rev().find(of).and_then(|event| event.message.clone());
+            let why =
+                said.unwrap_or_else(|| "the injector was not asked: does its webhook answer?".to_owned());
+            let names: Vec<&str> = without.iter().map(|pod| pod.name.as_str()).collect();
+            return Err(Fault::failed(format!("without a sidecar: {}: {why}", names.join(", ")))
+                .hint("kubectl -n linkerd logs deploy/linkerd-proxy-injector proxy-injector"));
+        }
+        Ok(())
     }
 
     /// Once it was ready, what comes of an apply is told beside whatever else happens; of the last one only.
-    async fn tell_rollout(&self, plan: &Plan) -> Result<(), Fault> {
+    async fn tell_rollout(&self) -> Result<(), Fault> {
         if !self.was_ready.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let (server, events) = (self.cluster().await?.server.clone(), self.events.clone());
-        let (namespace, wanted) = (plan.namespace.clone(), deployments(plan));
+        let (cluster, wanted, events) = (self.cluster().await?.clone(), self.wanted(), self.events.clone());
         let telling = tokio::spawn(async move {
-            if let Err(error) = ready::wait(&server, &namespace, &wanted, &events).await {
+            if let Err(error) = ready::wait(&cluster, &wanted, &[], &events).await {
                 let (message, hint) = (crate::report::message(&error), crate::report::hint(&error));
                 events.emit(Event::Error { message, hint });
             }
@@ -330,9 +374,8 @@ impl Kind {
         Ok(Inventory::read(server, &self.namespace()).await?.unwrap_or_default())
     }
 
-    async fn seen(&self) -> Result<status::Seen, Fault> {
-        let (server, namespace) = (&self.cluster().await?.server, self.namespace());
-        let namespace = Some(namespace.as_str());
+    async fn seen(&self, namespace: &str) -> Result<status::Seen, Fault> {
+        let (server, namespace) = (&self.cluster().await?.server, Some(namespace));
         let (deployments, services, slices, pods) = tokio::try_join!(
             server.list(namespace, ""),
             server.list(namespace, ""),
@@ -341,19 +384,6 @@ impl Kind {
         )?;
         Ok(status::Seen { deployments, services, slices, pods })
     }
-}
-
-/// Whether a cluster can run a plan.
-pub fn can_run(plan: &Plan) -> Result<(), Fault> {
-    if plan.ingress {
-        return Err(Fault::usage("the ingress is not built for the kind runtime yet").hint("--no-ingress"));
-    }
-    Ok(())
-}
-
-/// The names of a plan's Deployments.
-fn deployments(plan: &Plan) -> BTreeSet<String> {
-    plan.deployments.iter().map(|own| name(&own.object).to_owned()).collect()
 }
 
 /// Images of programs, by name. Their labels are the plan's.
@@ -402,12 +432,13 @@ impl Runtime for Kind {
 
     async fn apply(&self, plan: Arc<Plan>, images: Images) -> anyhow::Result<()> {
         let references = self.load(&plan, &images).await?;
-        let anchor =
-            if plan.mode.linkerd { linkerd::anchor(&self.cluster().await?.server).await? } else { None };
-        let annotations: Vec<_> = anchor.into_iter().map(|anchor| (linkerd::ANCHOR, anchor)).collect();
-        self.apply_all(&plan, &objects::of(&plan, &references, &annotations)).await?;
+        let pods = self.pod_annotations(&plan).await?;
+        let mut wanted = if plan.ingress { self.ingress_objects(&plan, &pods).await? } else { Vec::new() };
+        wanted.extend(objects::of(&plan, &references, &pods));
+        self.apply_all(&plan, &wanted).await?;
+        *self.wanted.write().unwrap_or_else(PoisonError::into_inner) = ready::wanted(&wanted);
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
-        self.tell_rollout(&plan).await?;
+        self.tell_rollout().await?;
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if logs.is_none()
             && let Some(cluster) = self.cluster.get()
@@ -420,15 +451,19 @@ impl Runtime for Kind {
 
     async fn ready(&self) -> anyhow::Result<()> {
         let Some(plan) = self.plan() else { return Ok(()) };
-        let server = &self.cluster().await?.server;
-        ready::wait(server, &plan.namespace, &deployments(&plan), &self.events).await?;
+        let (cluster, wanted) = (self.cluster().await?, self.wanted());
+        ready::wait(cluster, &wanted, &[], &self.events).await?;
         self.was_ready.store(true, Ordering::Relaxed);
         if plan.mode.linkerd {
             self.all_meshed().await?;
         } else {
-            linkerd::remove(server, &self.events).await?;
+            linkerd::remove(&cluster.server, &self.events).await?;
         }
-        Ok(ready::dns(server, &self.events).await?)
+        ready::dns(&cluster.server, &self.events).await?;
+        if let Some(ingress) = self.ingress() {
+            route::wait(ingress, route::routes(&plan), &self.events).await?;
+        }
+        Ok(())
     }
 
     fn ingress(&self) -> Option<SocketAddr> {
@@ -467,7 +502,7 @@ impl Runtime for Kind {
 #[async_trait]
 impl Running for Kind {
     async fn status(&self) -> anyhow::Result<Status> {
-        let seen = self.seen().await?;
+        let seen = self.seen(&self.namespace()).await?;
         let inventory = self.inventory().await?;
         let port = self.config.ports.first();
         let ingress = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).to_string());
@@ -513,7 +548,7 @@ impl Running for Kind {
         let (cluster, namespace) = (self.cluster().await?, self.namespace());
         let server = &cluster.server;
         let Some(inventory) = Inventory::read(server, &namespace).await? else { return Ok(Vec::new()) };
-        let seen = self.seen().await?;
+        let seen = self.seen(&self.namespace()).await?;
         let deployments: Vec<&Deployment> = seen.deployments.iter().collect();
         let ours = |deployment: &&&Deployment| {
             inventory.objects.iter().any(|key| key.kind == "Deployment" && key.name == name(**deployment))
@@ -528,7 +563,7 @@ impl Running for Kind {
         call::remove(server).await?;
         policy::remove(server, &namespace).await?;
         for key in inventory.objects.iter().rev() {
-            server.delete(key).await?;
+            server.delete_own(key).await?;
         }
         let ended = ready::gone(server, &namespace, pods, version).await?;
         linkerd::remove(server, &self.events).await?;

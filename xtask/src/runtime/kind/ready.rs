@@ -7,8 +7,11 @@ use futures_util::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use serde_json::Value;
 
-use super::api::ApiServer;
+use super::api::{ApiServer, Key};
+use super::cluster::Cluster;
+use super::missing;
 use super::progress::{Progress, Stuck, pods_of, progress, state};
 use crate::error::Fault;
 use crate::plan::lookup::name;
@@ -28,61 +31,78 @@ const DNS: Duration = Duration::from_secs(120);
 /// Pods of a namespace get their grace period and a little more.
 const GONE: Duration = Duration::from_secs(60);
 
+/// Names of Deployments, by namespace.
+pub type Wanted = BTreeMap<String, BTreeSet<String>>;
+
+/// The Deployments among objects that were applied.
+pub fn wanted(objects: &[Value]) -> Wanted {
+    let mut wanted = Wanted::new();
+    for key in objects.iter().filter_map(Key::of).filter(|key| key.kind == "Deployment") {
+        wanted.entry(key.namespace.unwrap_or_default()).or_default().insert(key.name);
+    }
+    wanted
+}
+
 /// Waits until every wanted Deployment is rolled out. Errors with the cause as soon as one is certain not to be: images
-/// that cannot be had are a fault of the environment (exit code 3).
+/// that cannot be had are a fault of the environment (exit code 3), and all that are missing are named at once. `then`:
+/// the images of what comes after these.
 pub async fn wait(
-    server: &ApiServer,
-    namespace: &str,
-    wanted: &BTreeSet<String>,
+    cluster: &Cluster,
+    wanted: &Wanted,
+    then: &[String],
     events: &Events,
 ) -> anyhow::Result<()> {
-    let start = Instant::now();
-    let mut told: BTreeMap<String, Progress> = BTreeMap::new();
+    let (server, start) = (&cluster.server, Instant::now());
+    let mut told: BTreeMap<(String, String), Progress> = BTreeMap::new();
     let mut pods_told: BTreeMap<String, PodState> = BTreeMap::new();
     let mut stuck_since: Option<Instant> = None;
     loop {
-        let (deployments, pods): (Vec<Deployment>, Vec<Pod>) =
-            tokio::try_join!(server.list(Some(namespace), ""), server.list(Some(namespace), ""))?;
-        let ours = deployments.iter().filter(|deployment| wanted.contains(name(*deployment)));
-        for pod in
-            ours.clone().flat_map(|deployment| pods_of(deployment, &pods).map(move |pod| (deployment, pod)))
-        {
-            tell_pod(pod, &mut pods_told, events);
-        }
-        let old: Vec<&Pod> = ours.clone().flat_map(|deployment| pods_of(deployment, &pods)).collect();
-        let all: Vec<Progress> = ours.map(|deployment| progress(deployment, &pods)).collect();
-        for one in &all {
-            // One that was done before anybody looked is no news.
-            let news = told.get(&one.deployment).map_or(!one.done, |before| before != one);
-            if news {
-                events.emit(Event::Rollout {
-                    deployment: one.deployment.clone(),
-                    updated: one.updated,
-                    ready: one.ready,
-                    desired: one.desired,
-                    done: one.done,
-                    ms: millis(start.elapsed()),
-                });
+        let mut stuck = Vec::new();
+        let (mut done, mut ending) = (0, false);
+        for (namespace, names) in wanted {
+            let (deployments, pods): (Vec<Deployment>, Vec<Pod>) =
+                tokio::try_join!(server.list(Some(namespace), ""), server.list(Some(namespace), ""))?;
+            for deployment in deployments.iter().filter(|deployment| names.contains(name(*deployment))) {
+                for pod in pods_of(deployment, &pods) {
+                    tell_pod((deployment, pod), &mut pods_told, events);
+                    // Pods that were told to stop can still be reached for a moment: what answers then is old.
+                    ending |= pod.metadata.deletion_timestamp.is_some();
+                }
+                let one = progress(deployment, &pods);
+                done += usize::from(one.done);
+                let before = told.insert((namespace.clone(), one.deployment.clone()), one.clone());
+                // One that was done before anybody looked is no news.
+                if before.map_or(!one.done, |before| before != one) {
+                    events.emit(Event::Rollout {
+                        deployment: one.deployment.clone(),
+                        updated: one.updated,
+                        ready: one.ready,
+                        desired: one.desired,
+                        done: one.done,
+                        ms: millis(start.elapsed()),
+                    });
+                }
+                stuck.extend(one.stuck.map(|why| Hopeless { namespace, deployment: one.deployment, why }));
             }
-            told.insert(one.deployment.clone(), one.clone());
         }
-        // Pods that were told to stop can still be reached for a moment: what answers then is old.
-        let ending = old.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
-        if all.len() == wanted.len() && all.iter().all(|one| one.done) && !ending {
+        let all: usize = wanted.values().map(BTreeSet::len).sum();
+        if done == all && !ending {
             return Ok(());
         }
-        let stuck: Vec<(&str, &Stuck)> =
-            all.iter().filter_map(|one| Some((one.deployment.as_str(), one.stuck.as_ref()?))).collect();
-        match (stuck.is_empty(), stuck_since) {
-            (true, _) => stuck_since = None,
-            (false, None) => stuck_since = Some(Instant::now()),
-            (false, Some(since)) if since.elapsed() >= SURE => {
-                return Err(hopeless(server, namespace, &stuck).await);
-            }
-            _ => {}
+        if stuck.is_empty() {
+            stuck_since = None;
+        } else if stuck_since.get_or_insert_with(Instant::now).elapsed() >= SURE {
+            return Err(hopeless(cluster, &stuck, wanted, then).await);
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// A Deployment that will not get ready.
+struct Hopeless<'a> {
+    namespace: &'a str,
+    deployment: String,
+    why: Stuck,
 }
 
 /// Waits until the cluster's own DNS answers: without it no Service has a name. A new cluster's starts last. One that is
@@ -123,11 +143,17 @@ fn tell_pod((deployment, pod): (&Deployment, &Pod), told: &mut BTreeMap<String, 
 }
 
 /// Why it will not get ready, all reasons at once.
-async fn hopeless(server: &ApiServer, namespace: &str, stuck: &[(&str, &Stuck)]) -> anyhow::Error {
+async fn hopeless(
+    cluster: &Cluster,
+    stuck: &[Hopeless<'_>],
+    wanted: &Wanted,
+    then: &[String],
+) -> anyhow::Error {
+    let server = &cluster.server;
     let mut lines = Vec::new();
-    for (deployment, stuck) in stuck {
-        let mut line = format!("{deployment}: {stuck}");
-        if let Stuck::Crashes { pod, container, .. } = stuck {
+    for Hopeless { namespace, deployment, why } in stuck {
+        let mut line = format!("{deployment}: {why}");
+        if let Stuck::Crashes { pod, container, .. } = why {
             for said in super::logs::last(server, namespace, pod, container).await {
                 line = format!("{line}\n    {said}");
             }
@@ -135,37 +161,18 @@ async fn hopeless(server: &ApiServer, namespace: &str, stuck: &[(&str, &Stuck)])
         lines.push(line);
     }
     let text = lines.join("\n");
-    if !stuck.iter().any(|(_, stuck)| matches!(stuck, Stuck::Image { .. })) {
+    if !stuck.iter().any(|one| matches!(one.why, Stuck::Image { .. })) {
         return Fault::failed(text).hint("cargo xtask logs SERVICE shows all that it wrote").into();
     }
-    let images = missing(&server.list(Some(namespace), "").await.unwrap_or_default());
-    let images = images.into_iter().collect::<Vec<_>>().join(" ");
-    Fault::environment(format!("{text}\nnot there yet, of all that was applied: {images}"))
-        .hint(format!(
-            "is the registry reachable from the nodes? else load them: kind load docker-image {images}"
-        ))
+    let mut pods: Vec<Pod> = Vec::new();
+    for namespace in wanted.keys() {
+        pods.extend(server.list(Some(namespace), "").await.unwrap_or_default());
+    }
+    let images = missing::of(cluster, &pods, then).await;
+    let all: Vec<&str> = images.iter().map(String::as_str).collect();
+    Fault::environment(format!("{text}\nnot there yet, of all that is to run: {}", all.join(" ")))
+        .hint(missing::remedy(&images, &cluster.which))
         .into()
-}
-
-/// The images of pods' containers that were never started: those that are in no node, as far as it shows.
-fn missing(pods: &[Pod]) -> BTreeSet<String> {
-    let mut images = BTreeSet::new();
-    for pod in pods {
-        let Some(spec) = &pod.spec else { continue };
-        let started: BTreeSet<&str> = super::progress::statuses(pod)
-            .filter(|status| !status.image_id.is_empty())
-            .map(|status| status.name.as_str())
-            .collect();
-        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-        let left = containers.filter(|container| !started.contains(container.name.as_str()));
-        images.extend(left.filter_map(|container| container.image.clone()));
-    }
-    // One that another container runs is there.
-    for status in pods.iter().flat_map(super::progress::statuses).filter(|status| !status.image_id.is_empty())
-    {
-        images.remove(&status.image);
-    }
-    images
 }
 
 /// The version of a namespace's pods, from which they can be watched.
@@ -227,4 +234,23 @@ fn exit(pod: &Pod) -> Option<Exited> {
     let terminated = own.state.as_ref()?.terminated.as_ref()?;
     let killed = terminated.exit_code == 137;
     Some(Exited { pod: name(pod).to_owned(), code: Some(terminated.exit_code).filter(|_| !killed), killed })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_wanted_are_the_deployments_of_every_namespace() {
+        let object = |kind: &str, namespace: &str, name: &str| json!({ "apiVersion": "apps/v1", "kind": kind, "metadata": { "name": name, "namespace": namespace } });
+        let objects = [
+            object("Deployment", "a", "one"),
+            object("Service", "a", "two"),
+            object("Deployment", "b", "three"),
+        ];
+        let wanted = format!("{:?}", wanted(&objects));
+        insta::assert_snapshot!(wanted, @r#"{"a": {"one"}, "b": {"three"}}"#);
+    }
 }
