@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::{Either, select};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -178,8 +180,10 @@ impl Environment {
 
     /// Ends without touching what runs, and says so.
     pub fn leave(self) {
-        let how = "cargo xtask down removes it".to_owned();
-        self.events.emit(Event::Left { runtime: self.on.to_string(), how });
+        if self.runtime.is_there() {
+            let how = "cargo xtask down removes it".to_owned();
+            self.events.emit(Event::Left { runtime: self.on.to_string(), how });
+        }
     }
 
     /// Stops everything that it started.
@@ -200,9 +204,24 @@ impl Environment {
 
     /// Builds services while the runtime makes what their pods will need.
     async fn make(&self, services: Vec<String>, cancel: &CancellationToken) -> anyhow::Result<()> {
-        let (built, prepared) = tokio::join!(self.build(services, cancel), self.runtime.prepare(self.plan()));
-        built?;
-        prepared
+        let (building, preparing) =
+            (pin!(self.build(services, cancel)), pin!(self.runtime.prepare(self.plan())));
+        let built = match select(building, preparing).await {
+            // What cannot be had for the pods ends the build as well.
+            Either::Right((prepared, building)) => {
+                prepared?;
+                building.await
+            }
+            // Half a cluster is worth nothing: it is made to its end.
+            Either::Left((built, preparing)) => {
+                preparing.await?;
+                built
+            }
+        };
+        built.map_err(|failure| match failure {
+            BuildFailure::Cancelled => failure.into(),
+            failure => Fault::from(failure).into(),
+        })
     }
 
     /// Builds services; those whose content changed are new images, which the next apply rolls out.

@@ -79,6 +79,11 @@ pub trait Runtime: Running {
         false
     }
 
+    /// Whether there is anything that goes on.
+    fn is_there(&self) -> bool {
+        true
+    }
+
     /// Waits until everything that was applied is ready. Ends early with the cause when something is
     /// certain not to become ready (it crash-loops, its command is missing).
     async fn ready(&self) -> anyhow::Result<()>;

@@ -91,7 +91,7 @@ impl Kept {
         written.map_err(|error| Fault::environment(format!("cannot write to {}: {error}", path.display())))
     }
 
-    /// There while a cluster is being made: one that was interrupted is made again from nothing.
+    /// There while a cluster is being made, with its name: one that was interrupted is made again from nothing.
     fn making(&self) -> PathBuf {
         self.directory.join("making")
     }
@@ -102,7 +102,7 @@ impl Cluster {
     /// kind, a cluster of the name that is somebody else's or was made from another configuration.
     pub async fn up(config: &ClusterConfig, kept: &Kept, events: &Events) -> Result<Self, Fault> {
         let mut nodes = engine::nodes(&config.name).await?;
-        let interrupted = kept.making().exists();
+        let interrupted = std::fs::read(kept.making()).is_ok_and(|name| name == config.name.as_bytes());
         if interrupted && !nodes.is_empty() {
             events.warn("the making of the cluster was interrupted: making it again", None);
             delete(&config.name, kept, events).await?;
@@ -250,7 +250,6 @@ async fn make(config: &ClusterConfig, kept: &Kept, events: &Events) -> Result<()
         }
     }
     let step = Step::start(events, "cluster");
-    kept.write(&kept.making(), b"")?;
     let file = kept.directory.join("config.yaml");
     kept.write(&file, config.labelled.as_bytes())?;
     let (file, kubeconfig) = (file.to_string_lossy(), kept.kubeconfig());
@@ -258,11 +257,15 @@ async fn make(config: &ClusterConfig, kept: &Kept, events: &Events) -> Result<()
     let mut args = vec!["create", "cluster", "--name", name, "--config", &file, "--kubeconfig", &kubeconfig];
     let image = pinned(config, kept).await?;
     args.extend(image.iter().flat_map(|image| ["--image", image]));
-    if let Err(fault) = kind(&args, kept, events).await {
+    // It says which: another cluster's end is not to be taken for this one's.
+    kept.write(&kept.making(), config.name.as_bytes())?;
+    let made = kind(&args, kept, events).await;
+    // Kind takes away what it could not finish.
+    let _ = std::fs::remove_file(kept.making());
+    if let Err(fault) = made {
         step.fail();
         return Err(fault);
     }
-    let _ = std::fs::remove_file(kept.making());
     step.finish(format!("{name} made"));
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, PostParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -39,6 +41,9 @@ pub const ANCHOR: &str = "xtask.dev/trust-anchor";
 pub async fn anchor(server: &ApiServer) -> Result<Option<String>, Fault> {
     Ok(Installed::read(server).await?.map(|installed| installed.trust.id()))
 }
+
+/// An injector that is ready is reached within this.
+const INJECTS: Duration = Duration::from_secs(60);
 
 /// What was installed, kept in the cluster beside the system's own, as a Secret: it has the anchor's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,6 +229,7 @@ pub async fn wait(cluster: &Cluster, root: &Path, then: &[String], events: &Even
     let (step, count) = (Step::start(events, "control plane"), wanted.len());
     match ready::wait(cluster, &[(NAMESPACE.to_owned(), wanted)].into(), then, events).await {
         Ok(()) => {
+            injects(server).await?;
             step.finish(counted(count, "deployment"));
             Ok(())
         }
@@ -235,6 +241,42 @@ pub async fn wait(cluster: &Cluster, root: &Path, then: &[String], events: &Even
             Err(error)
         }
     }
+}
+
+/// Waits until the API server reaches the injector: what is made before gets no proxy, and nobody says so (the webhook's
+/// failures are ignored). Asked with a pod that is not made.
+async fn injects(server: &ApiServer) -> Result<(), Fault> {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": { "name": "xtask-injected", "annotations": { "linkerd.io/inject": "enabled" } },
+        "spec": { "containers": [{ "name": "none", "image": "none" }] },
+    }))
+    .map_err(|error| Fault::failed(error.to_string()))?;
+    let pods: Api<Pod> = Api::namespaced(server.client.clone(), "default");
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let start = Instant::now();
+    loop {
+        // Without its ServiceAccount, which comes a moment after a new cluster, a pod is refused: not an answer yet.
+        if let Ok(made) = pods.create(&dry_run, &pod).await
+            && is_meshed(&made)
+        {
+            return Ok(());
+        }
+        if start.elapsed() > INJECTS {
+            return Err(Fault::failed(format!(
+                "the proxy injector is ready, and injects nothing after {INJECTS:?}"
+            ))
+            .hint("kubectl -n linkerd logs deploy/linkerd-proxy-injector proxy-injector"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Whether a pod has a proxy: as a container, or as one that runs first and goes on.
+pub fn is_meshed(pod: &Pod) -> bool {
+    let spec = pod.spec.as_ref();
+    let containers =
+        spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    containers.into_iter().any(|container| container.name == "linkerd-proxy")
 }
 
 /// Takes away what this command installed, once no pod has a proxy any more; true when there was something.

@@ -2,6 +2,8 @@
 //!
 //! Where to start reading: [`cluster`] finds or makes the cluster, [`load`] brings images into it, [`api`] applies
 //! objects, [`progress`] says how far they are and what keeps them.
+//!
+//! Longer than most: it is the order in which all of these are used, for each thing that a runtime is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -338,7 +340,7 @@ impl Kind {
                 said.unwrap_or_else(|| "the injector was not asked: does its webhook answer?".to_owned());
             let names: Vec<&str> = without.iter().map(|pod| pod.name.as_str()).collect();
             return Err(Fault::failed(format!("without a sidecar: {}: {why}", names.join(", ")))
-                .hint("kubectl -n linkerd logs deploy/linkerd-proxy-injector proxy-injector"));
+                .hint("once that is mended, `kubectl rollout restart deployment` gives them one"));
         }
         Ok(())
     }
@@ -496,6 +498,10 @@ impl Runtime for Kind {
 
     fn outlives(&self) -> bool {
         true
+    }
+
+    fn is_there(&self) -> bool {
+        self.cluster.initialized()
     }
 }
 

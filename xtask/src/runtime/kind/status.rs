@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::inventory::Inventory;
+use super::linkerd::is_meshed;
 use super::progress::{pods_of, progress, state};
 use crate::plan::lookup::{name, ports};
 use crate::runtime::{DeploymentStatus, PodStatus, ServiceStatus, Status};
@@ -57,9 +58,7 @@ fn one(pod: &Pod, deployment: &str, now: Timestamp) -> PodStatus {
     let (state, reason) = state(pod);
     let (spec, status) = (pod.spec.clone().unwrap_or_default(), pod.status.clone().unwrap_or_default());
     let restarts = status.container_statuses.iter().flatten().map(|status| status.restart_count).sum::<i32>();
-    // A native sidecar is an init container that goes on.
     let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let meshed = containers.clone().any(|container| container.name == "linkerd-proxy");
     let image = containers
         .filter(|container| !container.name.starts_with("linkerd-"))
         .find_map(|container| Some(container.image.as_ref()?.rsplit('/').next()?.to_owned()));
@@ -72,7 +71,7 @@ fn one(pod: &Pod, deployment: &str, now: Timestamp) -> PodStatus {
         ip: status.pod_ip.unwrap_or_default(),
         pid: None,
         image: image.unwrap_or_default(),
-        meshed,
+        meshed: is_meshed(pod),
         age_seconds: pod.metadata.creation_timestamp.as_ref().map_or(0, |time| seconds(time.0, now)),
     }
 }
