@@ -10,7 +10,12 @@ use crate::command::Checkout;
 use crate::error::{Exit, Fault};
 use crate::process;
 use crate::report::{Printer, event::Event, line_out};
+use crate::runtime::Running as _;
+use crate::runtime::choose::Where;
+use crate::runtime::kind::Kind;
+use crate::runtime::kind::logs::Line;
 use crate::runtime::local::log_file::{LogLine, LogReader, deployment_of};
+use crate::session;
 
 /// How often the files are looked at when following.
 const LOOK: Duration = Duration::from_millis(100);
@@ -22,6 +27,14 @@ pub async fn run(args: args::Logs, colour: bool) -> anyhow::Result<Exit> {
         Some(since) => Some(Timestamp::now().checked_sub(jiff::SignedDuration::try_from(since)?)?),
         None => None,
     };
+    let session = session::find(&checkout.state);
+    let local = match &session {
+        Some(session) => super::on(&session.status().await?) == Where::Local,
+        None => false,
+    };
+    if !local && let Some(kind) = Kind::attach(&checkout).await? {
+        return of_cluster(&kind, &args, since, colour).await;
+    }
     let known = known(&checkout);
     if let Some(unknown) = args.services.iter().find(|name| !known.contains(name)) {
         let deployments: Vec<&str> = {
@@ -38,7 +51,7 @@ pub async fn run(args: args::Logs, colour: bool) -> anyhow::Result<Exit> {
     let mut printer = Printer::new(Output::Text, colour);
     let print = |reader: &mut LogReader, printer: &mut Printer| -> anyhow::Result<()> {
         for line in reader.read()? {
-            show(&line, args.output, printer)?;
+            show(&line, deployment_of(&line.pod), args.output, printer)?;
         }
         Ok(())
     };
@@ -54,6 +67,52 @@ pub async fn run(args: args::Logs, colour: bool) -> anyhow::Result<Exit> {
     }
 }
 
+/// The same from a cluster: by time, or with `--follow` as they come.
+async fn of_cluster(
+    kind: &Kind,
+    args: &args::Logs,
+    since: Option<Timestamp>,
+    colour: bool,
+) -> anyhow::Result<Exit> {
+    let status = kind.status().await?;
+    let deployments = status.deployments.iter().map(|deployment| &deployment.name);
+    let known: Vec<&String> = deployments.chain(status.pods.iter().map(|pod| &pod.name)).collect();
+    if let Some(unknown) = args.services.iter().find(|name| !known.contains(name)) {
+        let known: Vec<&str> = status.deployments.iter().map(|deployment| deployment.name.as_str()).collect();
+        let known = known.join(", ");
+        return Err(Fault::usage(format!("no service or pod `{unknown}` is up (known: {known})")).into());
+    }
+    let wanted = |line: &Line| {
+        args.services.is_empty()
+            || args.services.iter().any(|name| *name == line.pod || *name == line.deployment)
+    };
+    let mut printer = Printer::new(Output::Text, colour);
+    let mut lines = kind.logs(since, args.follow).await?;
+    let mut show = |line: Line| {
+        let Line { at, pod, deployment, text } = line;
+        show(&LogLine { at, pod: pod.into(), line: text }, &deployment, args.output, &mut printer)
+    };
+    if !args.follow {
+        let mut all = Vec::new();
+        while let Some(line) = lines.recv().await {
+            all.extend(Some(line).filter(wanted));
+        }
+        all.sort_by_key(|line| line.at);
+        all.into_iter().try_for_each(show)?;
+        return Ok(Exit::Ok);
+    }
+    loop {
+        tokio::select! {
+            line = lines.recv() => match line {
+                Some(line) if wanted(&line) => show(line)?,
+                Some(_) => {}
+                None => return Ok(Exit::Ok),
+            },
+            () = process::told_to_stop() => return Ok(Exit::Ok),
+        }
+    }
+}
+
 /// A line for scripts.
 #[derive(Serialize)]
 struct JsonLine<'a> {
@@ -63,9 +122,8 @@ struct JsonLine<'a> {
     line: &'a str,
 }
 
-fn show(line: &LogLine, output: Output, printer: &mut Printer) -> anyhow::Result<()> {
+fn show(line: &LogLine, deployment: &str, output: Output, printer: &mut Printer) -> anyhow::Result<()> {
     let LogLine { at, pod, line } = line;
-    let deployment = deployment_of(pod);
     match output {
         Output::Text => printer.print(&Event::Log {
             pod: pod.to_string(),

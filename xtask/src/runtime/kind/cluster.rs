@@ -114,7 +114,7 @@ impl Cluster {
         }
         for node in nodes.iter().filter(|node| !node.running) {
             events.warn(format!("the node {} was stopped: starting it", node.name), None);
-            engine::start(&node.name).await?;
+            engine::start(node).await?;
         }
         let names: Vec<String> = nodes.into_iter().map(|node| node.name).collect();
         let which = Which::Kind(config.name.clone());

@@ -18,6 +18,8 @@ pub struct Node {
     /// The container's name, which is the node's.
     pub name: String,
     pub running: bool,
+    /// Stopped by `docker pause`: it goes on where it was.
+    pub paused: bool,
 }
 
 /// The architecture of the engine's machine, in Go's words. Errors when no engine can be used.
@@ -33,15 +35,20 @@ pub async fn nodes(cluster: &str) -> Result<Vec<Node>, Fault> {
     let mut nodes: Vec<Node> = output
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .map(|(name, state)| Node { name: name.to_owned(), running: state == "running" })
+        .map(|(name, state)| Node {
+            name: name.to_owned(),
+            running: state == "running",
+            paused: state == "paused",
+        })
         .collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(nodes)
 }
 
-/// Starts a stopped node.
-pub async fn start(node: &str) -> Result<(), Fault> {
-    docker(&["start", node]).await.map(drop)
+/// Starts a node that does not run.
+pub async fn start(node: &Node) -> Result<(), Fault> {
+    let how = if node.paused { "unpause" } else { "start" };
+    docker(&[how, &node.name]).await.map(drop)
 }
 
 /// Whether the engine has an image.

@@ -163,6 +163,18 @@ impl Kind {
         Ok(there)
     }
 
+    /// What the pods wrote since then, and with `on` what they write from now on, until the receiver is dropped.
+    pub async fn logs(
+        &self,
+        since: Option<Timestamp>,
+        on: bool,
+    ) -> Result<tokio::sync::mpsc::Receiver<logs::Line>, Fault> {
+        let (server, namespace) = (self.cluster().await?.server.clone(), self.namespace());
+        let (lines, read) = tokio::sync::mpsc::channel(1024);
+        tokio::spawn(async move { logs::follow(&server, &namespace, since, on, lines).await });
+        Ok(read)
+    }
+
     async fn cluster(&self) -> Result<&Cluster, Fault> {
         self.cluster
             .get_or_try_init(async || match &self.options.context {
