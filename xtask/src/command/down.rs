@@ -1,14 +1,14 @@
 //! `down`: stop what `up` started. It always works: nothing running is fine, and an `up` that does not
 //! answer is killed, upon which its guardian ends the pods.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::args;
 use crate::command::Checkout;
 use crate::error::{Exit, Fault};
 use crate::process;
 use crate::report::event::Exited;
-use crate::report::{Event, Events, Printer};
+use crate::report::{Event, Events, Printer, millis};
 use crate::runtime::Running as _;
 use crate::runtime::kind::Kind;
 use crate::session::{self, Lock};
@@ -21,12 +21,20 @@ pub async fn run(args: args::Down, colour: bool) -> anyhow::Result<Exit> {
     let checkout = Checkout::open().await?;
     let mut printer = Printer::new(args.output, colour);
     let stopped = match Lock::holder(&checkout.state) {
-        None => of_cluster(&checkout, &mut printer).await?,
+        None => match of_cluster(&checkout, &mut printer).await {
+            // A cluster that does not answer is deleted all the same.
+            Err(error) if args.all => {
+                printer.print(&Event::Warning { message: format!("{error:#}"), hint: None });
+                Vec::new()
+            }
+            stopped => stopped?,
+        },
         Some(holder) => {
             printer.print(&Event::Stopping { reason: format!("pid {}: up {}", holder.pid, holder.mode) });
             stop(&checkout, holder.pid, &mut printer).await?
         }
     };
+    let start = Instant::now();
     let deleted = args.all && Kind::delete_cluster(&checkout, &Events::default()).await?;
     if args.all {
         for kept in [checkout.state.logs(), checkout.state.images()] {
@@ -41,7 +49,8 @@ pub async fn run(args: args::Down, colour: bool) -> anyhow::Result<Exit> {
         }
     }
     if deleted {
-        printer.print(&Event::StepFinished { step: "cluster".into(), ms: 0, detail: "deleted".into() });
+        let ms = millis(start.elapsed());
+        printer.print(&Event::StepFinished { step: "cluster".into(), ms, detail: "deleted".into() });
     } else if stopped.is_empty() && args.output == args::Output::Text {
         crate::report::line_out("nothing is up in this checkout");
     } else {
