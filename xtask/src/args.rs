@@ -78,7 +78,7 @@ pub enum Command {
 /// Where the pods run.
 #[derive(Clone, Copy, Debug, Default, ValueEnum, PartialEq, Eq)]
 pub enum RuntimeChoice {
-    /// kind where a Docker engine answers, else local
+    /// local; a context means kind
     #[default]
     Auto,
     /// A kind cluster

@@ -1,4 +1,4 @@
-//! The Docker engine, which the kind runtime will need.
+//! The Docker engine, which the kind runtime needs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -34,15 +34,15 @@ impl Facts {
         }
     }
 
-    /// Judges: nothing about Docker is a fault while nothing needs it.
+    /// Judges: nothing about Docker is a fault where the local runtime is enough.
     pub fn judge(&self) -> Finding {
-        let unneeded = "not needed: the kind runtime is not built yet";
+        let who = "needed by --runtime kind alone";
         Finding::ok(
             "docker",
             match self {
-                Self::Engine(version) => format!("engine {version}, {unneeded}"),
-                Self::Silent(why) => format!("no engine answers ({why}), {unneeded}"),
-                Self::None => format!("none, {unneeded}"),
+                Self::Engine(version) => format!("engine {version}, {who}"),
+                Self::Silent(why) => format!("no engine answers ({why}), {who}"),
+                Self::None => format!("none, {who}"),
             },
         )
     }

@@ -62,7 +62,7 @@ impl Facts {
         }
         Finding::problem(
             "system",
-            format!("{found}: the local runtime needs Linux, and the kind runtime is not built yet"),
+            format!("{found}: the local runtime needs Linux"),
             "run it in a Linux virtual machine",
         )
     }

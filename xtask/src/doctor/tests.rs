@@ -55,7 +55,7 @@ fn a_good_machine_is_told_line_by_line() {
     ok       port       8080 is free for the ingress
     ok       names      foo.localhost resolves to loopback
     ok       proxy      none between a client and foo.localhost
-    ok       docker     none, not needed: the kind runtime is not built yet
+    ok       docker     none, needed by --runtime kind alone
     ok       kind       0.32.0 (/usr/bin/kind)
     ok       linkerd    0.32.0 is fetched when the kind runtime needs it; /usr/bin/linkerd is too old: edge-25.1.1
 
@@ -106,7 +106,7 @@ fn every_fault_comes_with_its_remedy() {
                         hint: curl -H 'Host: foo.localhost' http://127.0.0.1:8080/, or --resolve foo.localhost:8080:127.0.0.1
     warning  proxy      HTTP_PROXY=http://proxy:3128: curl and others would ask it for foo.localhost
                         hint: export NO_PROXY=localhost,127.0.0.1 no_proxy=localhost,127.0.0.1
-    ok       docker     no engine answers (permission denied), not needed: the kind runtime is not built yet
+    ok       docker     no engine answers (permission denied), needed by --runtime kind alone
     warning  kind       none; no sum is pinned
                         hint: put kind 0.32.0 or newer on PATH before using the kind runtime
 
