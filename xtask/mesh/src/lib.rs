@@ -9,6 +9,7 @@
 
 mod admin;
 mod body;
+mod calls;
 mod conn;
 mod context;
 mod detect;
@@ -19,6 +20,7 @@ mod inbound;
 mod issuer;
 pub mod measure;
 mod metrics;
+mod observe;
 mod outbound;
 mod record;
 mod respond;
@@ -27,10 +29,12 @@ mod sidecar;
 mod spec;
 mod tls;
 
+pub use calls::{Call, Calls, Counted, Counting, Party};
 pub use detect::{Protocol, detect_protocol};
 pub use error::MeshError;
 pub use identity::Identity;
 pub use issuer::Issuer;
+pub use observe::{Observer, Pod, Seen};
 pub use outbound::TimedOut;
 pub use record::{Decision, Direction, Record, RecordSource};
 pub use settings::{

@@ -1,37 +1,44 @@
 //! Mesh cost: the same gRPC call direct, through a Service's address, through two sidecars with mutual TLS, and the
-//! same with a policy that lets the client in on one route. Client, sidecars and server share this process and its two worker threads.
+//! same with a policy that lets the client in on one route, and while `top` counts. Client, sidecars and server share
+//! this process and its two worker threads.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use futures_util::StreamExt as _;
 use mesh::measure::{self, Sample};
-use mesh::{Endpoint, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target, Workload};
+use mesh::{Endpoint, Issuer, Observer, OutboundSettings, Sidecar, SidecarSpec, Target, Workload};
 use policy::cluster::ClusterInfo;
 use policy::inbound::Inbound;
 use policy::model;
 use policy::outbound::{ServicePolicy, ServicePort};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::figures::{Figure, Target as Bound};
 use crate::command::Checkout;
 use crate::error::Fault;
-use crate::runtime::local::{Block, ServiceTable, Vip, cluster_address};
+use crate::runtime::local::{Block, ServiceTable, Vip, cluster_address, watch_calls};
+use crate::runtime::top::TopRequest;
 
 const PORT: u16 = 9090;
+
+/// How often `top` redraws its screen.
+const REDRAWN: Duration = Duration::from_millis(500);
 
 /// How long latency, and then throughput, is measured for one sample.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Measures all three ways in turn, `runs` times, so that a machine that drifts drifts for all.
+/// Measures all ways in turn, `runs` times, so that a machine that drifts drifts for all.
 pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figure>> {
     let none_left = || Fault::environment("no loopback address is left");
     let block = Block::claim(&checkout.root)?;
     let lease = |lease: Option<_>| lease.ok_or_else(none_left);
     let (pod, app) = (lease(block.pod())?, lease(block.hidden())?);
-    let (client_pod, client_app) = (lease(block.pod())?, lease(block.hidden())?);
+    let (client, client_app) = (lease(block.pod())?, lease(block.hidden())?);
     let service = lease(block.service())?;
 
     let direct = SocketAddr::from((app.ip(), PORT));
@@ -58,7 +65,7 @@ pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figur
         routes: watch::channel(Arc::new(routes)).1,
         resolve: Arc::new(ServiceTable::default()),
     };
-    let mut calling = spec("client", client_pod.ip(), client_app.ip());
+    let mut calling = spec("client", client.ip(), client_app.ip());
     calling.inbound.clear();
     let anyone = Arc::new(Inbound::new(
         &model::Workload::default(),
@@ -67,15 +74,29 @@ pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figur
     ));
     let guarded = Arc::new(policy::measure::guarded("server", "client"));
     let (policies, in_force) = watch::channel(Arc::clone(&anyone));
-    let _server_side = Sidecar::start(serving, &issuer, in_force.clone()).await?;
+    let observer = Observer::default();
+    let (server_pod, client_pod) = (Arc::clone(&serving.workload), Arc::clone(&calling.workload));
+    let server_side = Sidecar::start(serving, &issuer, in_force.clone()).await?;
+    observer.add(&server_side, &server_pod, pod.ip().into());
     let client_side = Sidecar::start(calling, &issuer, in_force).await?;
+    observer.add(&client_side, &client_pod, client.ip().into());
     let sidecars = client_side.add_target(target).await?;
 
-    let ways = [(direct, &anyone), (vip.addr(), &anyone), (sidecars, &anyone), (sidecars, &guarded)];
-    let mut samples: [Vec<Sample>; 4] = Default::default();
+    let ways = [
+        (direct, &anyone, false),
+        (vip.addr(), &anyone, false),
+        (sidecars, &anyone, false),
+        (sidecars, &guarded, false),
+        (sidecars, &anyone, true),
+    ];
+    let mut samples: [Vec<Sample>; 5] = Default::default();
     for _ in 0..runs {
-        for ((way, policy), samples) in ways.into_iter().zip(&mut samples) {
+        for ((way, policy, watched), samples) in ways.into_iter().zip(&mut samples) {
             policies.send_replace(Arc::clone(policy));
+            let _watching = watched.then(|| {
+                let told = watch_calls(&observer, TopRequest { every: REDRAWN, span: None });
+                AbortOnDropHandle::new(tokio::spawn(told.for_each(|_| std::future::ready(()))))
+            });
             samples
                 .push(measure::measure(way, SPAN).await.map_err(|error| anyhow!("a call failed: {error}"))?);
         }
@@ -102,7 +123,7 @@ fn spec(name: &str, pod_ip: Ipv4Addr, app_ip: Ipv4Addr) -> SidecarSpec {
     }
 }
 
-fn figures([direct, service, sidecars, guarded]: &[Vec<Sample>; 4]) -> Vec<Figure> {
+fn figures([direct, service, sidecars, guarded, watched]: &[Vec<Sample>; 5]) -> Vec<Figure> {
     let of = |samples: &[Sample], what: fn(&Sample) -> f64| samples.iter().map(what).collect::<Vec<_>>();
     let p50 = |samples: &[Sample]| of(samples, |s| s.p50);
     let p99 = |samples: &[Sample]| of(samples, |s| s.p99);
@@ -113,6 +134,12 @@ fn figures([direct, service, sidecars, guarded]: &[Vec<Sample>; 4]) -> Vec<Figur
     // In microseconds.
     let enforced: Vec<f64> =
         guarded.iter().zip(sidecars).map(|(guarded, open)| (guarded.p50 - open.p50) * 1000.0).collect();
+    // In percent.
+    let watching: Vec<f64> = watched
+        .iter()
+        .zip(sidecars)
+        .map(|(watched, alone)| (1.0 - watched.throughput / alone.throughput) * 100.0)
+        .collect();
     vec![
         Figure::of("mesh.direct.p50", "gRPC call, direct: p50 at 100/s", "ms", &p50(direct)),
         Figure::of("mesh.direct.p99", "gRPC call, direct: p99 at 100/s", "ms", &p99(direct)),
@@ -129,5 +156,8 @@ fn figures([direct, service, sidecars, guarded]: &[Vec<Sample>; 4]) -> Vec<Figur
         Figure::of("mesh.policy.added.p50", "a policy adds at p50", "us", &enforced)
             .target(Bound::Below(20.0)),
         Figure::of("mesh.policy.rate", "and with a policy: 32 in flight", "/s", &rate(guarded)),
+        Figure::of("mesh.watched.rate", "and with top open: 32 in flight", "/s", &rate(watched)),
+        Figure::of("mesh.watched.cost", "top takes of the calls a second", "%", &watching)
+            .target(Bound::Below(5.0)),
     ]
 }

@@ -151,32 +151,19 @@ fn table(top: &Top) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::top::{Call, Ended, Tally};
+    use crate::command::top::view::tests::row;
 
     fn counted() -> Top {
-        let mut tally = Tally::default();
-        let call = |from: &str, to: &str| Call {
-            source: format!("{from}-5d9-abcde"),
-            source_deployment: Some(from.to_owned()),
-            destination: format!("{to}-7f4-fghij"),
-            destination_deployment: Some(to.to_owned()),
-            protocol: "grpc".to_owned(),
-            method: "POST".to_owned(),
-            path: "/demo.Baz/GetInfo".to_owned(),
+        let path = "/demo.Baz/GetInfo";
+        let from_foo = Row {
+            successes: 2,
+            best_ms: 0.87,
+            worst_ms: 31.4,
+            last_ms: 2.72,
+            ..row("foo-5d9-abcde", "baz-7f4-fghij", path, 3)
         };
-        let ended = |grpc_status, micros| Ended {
-            status: Some(200),
-            grpc_status: Some(grpc_status),
-            broken: false,
-            denied: grpc_status == 7,
-            latency: Duration::from_micros(micros),
-        };
-        for (status, micros) in [(0, 870), (14, 31_415), (0, 2_718)] {
-            tally.count(call("foo", "baz"), &ended(status, micros));
-        }
-        tally.count(call("bar", "baz"), &ended(7, 141_421));
-        tally.miss(2);
-        tally.top(Duration::from_secs(2), true)
+        let from_bar = Row { denied: 1, ..row("bar-5d9-abcde", "baz-7f4-fghij", path, 1) };
+        Top { seconds: 2.0, rows: vec![from_foo, from_bar], missed: 2, last: true }
     }
 
     #[test]
@@ -184,7 +171,7 @@ mod tests {
         insta::assert_snapshot!(table(&counted()), @"
         SOURCE         DESTINATION    PROTOCOL  METHOD  PATH               COUNT  BEST   WORST   LAST    SUCCESS RATE  RPS  DENIED
         foo-5d9-abcde  baz-7f4-fghij  grpc      POST    /demo.Baz/GetInfo  3      870us  31.4ms  2.72ms  66.67%        1.5  -
-        bar-5d9-abcde  baz-7f4-fghij  grpc      POST    /demo.Baz/GetInfo  1      141ms  141ms   141ms   100.00%       0.5  1
+        bar-5d9-abcde  baz-7f4-fghij  grpc      POST    /demo.Baz/GetInfo  1      420us  2.50ms  960us   100.00%       0.5  1
         2 more calls came too fast, or were of too many kinds, to be told apart
         ");
         insta::assert_snapshot!(table(&Top::default()), @"no calls");

@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mesh::{Decision, Protocol, Record};
+use mesh::{Decision, Observer, Protocol, Record, Seen};
 use policy::inbound::Verdict;
 use policy::label::ResourceLabel;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::address::cluster_address;
-use super::observe::{Observer, Seen};
 use crate::runtime::policy::{Noted, Observed};
 
 /// So many different things are noted at most: a bound on what paths with numbers in them come to.

@@ -15,7 +15,7 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use mesh::{Issuer, OutboundSettings};
+use mesh::{Issuer, Observer, OutboundSettings};
 
 use self::audit::Audit;
 use self::controller::{Controller, Wanted};
@@ -23,7 +23,6 @@ use self::endpoints::{ServiceName, ServicePort, ServiceSpec, TargetPort};
 use self::gateway::Gateway;
 use self::log_file::LogBook;
 use self::node::Node;
-use self::observe::Observer;
 use self::policy::PolicyController;
 use self::services::ServiceAddresses;
 use self::template::PodTemplate;
@@ -49,7 +48,6 @@ mod ingress;
 pub mod log_file;
 mod model;
 mod node;
-mod observe;
 mod output;
 mod pod;
 mod policy;
@@ -62,6 +60,7 @@ mod vip;
 
 pub use address::{Block, cluster_address};
 pub use endpoints::ServiceTable;
+pub use top::watch as watch_calls;
 pub use vip::Vip;
 
 /// How long requests may take to end when everything is taken down.

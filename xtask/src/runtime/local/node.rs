@@ -3,13 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use mesh::{Issuer, MeshError, Sidecar, SidecarSpec, Target};
+use mesh::{Issuer, MeshError, Observer, Sidecar, SidecarSpec, Target};
 use policy::outbound::ServicePort;
 
 use super::address::{Block, cluster_address};
 use super::endpoints::ServiceTable;
 use super::log_file::LogBook;
-use super::observe::Observer;
 use super::policy::PolicyController;
 use super::services::ServiceAddresses;
 use super::template::PodTemplate;

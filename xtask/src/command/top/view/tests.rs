@@ -1,42 +1,36 @@
-use std::time::Duration;
-
 use proptest::prelude::*;
 use ratatui::crossterm::event::KeyCode;
 
 use super::*;
-use crate::runtime::top::{Ended, Tally};
+use crate::runtime::top::Row;
 
-/// The tutorial's calls: through the ingress to foo, from foo to bar and baz, from bar to baz.
-pub fn tally(rounds: u64) -> Tally {
-    let mut tally = Tally::default();
-    for round in 0..rounds {
-        for pod in ["dcsb9", "vk4zs", "xq4f5"] {
-            let baz = format!("baz-r4ztlznw6h-{pod}");
-            tally.count(call("foo-smmjpjtf8r-8jn5x", &baz, "/demo.Baz/GetInfo"), &ended(0, 400 + round));
-            tally.count(call("bar-97fcltr8vj-tgzwk", &baz, "/demo.Baz/GetInfo"), &ended(0, 350 + round * 9));
-        }
-        tally.count(
-            call("foo-smmjpjtf8r-8jn5x", "bar-97fcltr8vj-tgzwk", "/demo.Bar/GetInfo"),
-            &ended(if round % 8 == 0 { 14 } else { 0 }, 2_900),
-        );
-        let mut to_foo = call("ingress-nginx.ingress-nginx", "foo-smmjpjtf8r-8jn5x", "/");
-        (to_foo.method, to_foo.protocol) = ("GET".to_owned(), "http".to_owned());
-        tally.count(to_foo, &Ended { grpc_status: None, ..ended(0, 4_180) });
+/// The tutorial's calls, so many times, told after so long: through the ingress to foo, from foo to bar and baz, from
+/// bar to baz. Each eighth from foo to bar fails.
+pub fn calls(times: u64, seconds: u32) -> Top {
+    let (foo, bar) = ("foo-smmjpjtf8r-8jn5x", "bar-97fcltr8vj-tgzwk");
+    let mut rows = Vec::new();
+    for baz in ["baz-r4ztlznw6h-dcsb9", "baz-r4ztlznw6h-vk4zs", "baz-r4ztlznw6h-xq4f5"] {
+        rows.push(Row { worst_ms: 3.1, ..row(foo, baz, "/demo.Baz/GetInfo", times) });
+        rows.push(Row { best_ms: 0.35, ..row(bar, baz, "/demo.Baz/GetInfo", times) });
     }
-    tally
+    let failed = times.div_ceil(8);
+    rows.push(Row { successes: times - failed, worst_ms: 7.01, ..row(foo, bar, "/demo.Bar/GetInfo", times) });
+    let mut to_foo = Row { worst_ms: 12.9, ..row("ingress-nginx.ingress-nginx", foo, "/", times) };
+    (to_foo.call.method, to_foo.call.protocol) = ("GET".to_owned(), "http".to_owned());
+    rows.push(to_foo);
+    Top { seconds: f64::from(seconds), rows, ..Top::default() }
 }
 
-/// Calls of somebody who may not.
-pub fn refused(tally: &mut Tally, times: u64) {
-    let refused = Ended { denied: true, ..ended(7, 91) };
-    for _ in 0..times {
-        tally.count(call("synthetic.default", "baz-r4ztlznw6h-vk4zs", "/demo.Baz/GetInfo"), &refused);
-    }
+/// And calls of somebody who may not.
+pub fn refused(mut top: Top, times: u64) -> Top {
+    let row = row("synthetic.default", "baz-r4ztlznw6h-vk4zs", "/demo.Baz/GetInfo", times);
+    top.rows.push(Row { denied: times, ..row });
+    top
 }
 
-pub fn call(source: &str, destination: &str, path: &str) -> Call {
+pub fn row(source: &str, destination: &str, path: &str, count: u64) -> Row {
     let deployment = |pod: &str| pod.split_once('-').map(|(deployment, _)| deployment.to_owned());
-    Call {
+    let call = Call {
         source: source.to_owned(),
         source_deployment: deployment(source),
         destination: destination.to_owned(),
@@ -44,18 +38,14 @@ pub fn call(source: &str, destination: &str, path: &str) -> Call {
         protocol: "grpc".to_owned(),
         method: "POST".to_owned(),
         path: path.to_owned(),
-    }
-}
-
-pub fn ended(grpc_status: i32, micros: u64) -> Ended {
-    let latency = Duration::from_micros(micros);
-    Ended { status: Some(200), grpc_status: Some(grpc_status), broken: false, denied: false, latency }
+    };
+    Row { call, count, successes: count, denied: 0, best_ms: 0.42, worst_ms: 2.5, last_ms: 0.96 }
 }
 
 /// A view that was told that.
-pub fn told(tally: &Tally, seconds: u64) -> View {
+pub fn told(top: Top) -> View {
     let mut view = View::new(None);
-    view.tell(tally.top(Duration::from_secs(seconds), false));
+    view.tell(top);
     view.fit(20);
     view
 }
@@ -81,9 +71,7 @@ fn rows(view: &View) -> Vec<String> {
 
 #[test]
 fn it_is_sorted_by_any_column_the_largest_number_first_and_reversed() {
-    let mut tally = tally(16);
-    refused(&mut tally, 3);
-    let mut view = told(&tally, 4);
+    let mut view = told(refused(calls(16, 4), 3));
     assert_eq!((view.sort, rows(&view).last().unwrap().as_str()), (Column::Count, "syn vk4zs"));
     press(&mut view, typed("r"));
     assert_eq!(rows(&view)[0], "syn vk4zs", "the rarest first");
@@ -99,7 +87,7 @@ fn it_is_sorted_by_any_column_the_largest_number_first_and_reversed() {
 
 #[test]
 fn the_filter_wants_each_word_and_is_dropped_by_escape() {
-    let mut view = told(&tally(4), 1);
+    let mut view = told(calls(4, 1));
     press(&mut view, typed("/FOO getinfo"));
     assert_eq!(rows(&view).len(), 4, "foo to bar, and to each baz");
     press(&mut view, [KeyCode::Enter]);
@@ -113,7 +101,7 @@ fn the_filter_wants_each_word_and_is_dropped_by_escape() {
 
 #[test]
 fn q_escape_and_control_c_quit_the_last_also_while_the_filter_is_typed() {
-    let mut view = told(&tally(1), 1);
+    let mut view = told(calls(1, 1));
     assert_eq!(view.press(KeyCode::Char('q').into()), Next::Quit);
     let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
     assert_eq!(view.press(interrupt), Next::Quit);
@@ -125,9 +113,9 @@ fn q_escape_and_control_c_quit_the_last_also_while_the_filter_is_typed() {
 
 #[test]
 fn a_pause_holds_what_is_shown_and_then_the_latest_is_there() {
-    let mut view = told(&tally(1), 1);
+    let mut view = told(calls(1, 1));
     press(&mut view, typed(" "));
-    view.tell(tally(9).top(Duration::from_secs(2), false));
+    view.tell(calls(9, 2));
     assert_eq!((view.paused, view.rows()[0].row.count, view.seconds), (true, 1, 1.0));
     press(&mut view, typed(" "));
     assert_eq!((view.paused, view.rows()[0].row.count, view.seconds), (false, 9, 2.0));
@@ -137,12 +125,12 @@ fn a_pause_holds_what_is_shown_and_then_the_latest_is_there() {
 fn calls_a_second_are_those_of_the_last_seconds() {
     let mut view = View::new(None);
     let rps = |view: &View| view.rows()[0].rps;
-    for second in 1..=10 {
-        view.tell(tally(second * 3).top(Duration::from_secs(second), false));
+    for second in 1..=10_u32 {
+        view.tell(calls(u64::from(second) * 3, second));
         assert!((rps(&view) - 3.0).abs() < 1e-9);
     }
-    for (second, left) in (11..=15).zip([4, 3, 2, 1, 0]) {
-        view.tell(tally(30).top(Duration::from_secs(second), false));
+    for (second, left) in (11..=15_u32).zip([4, 3, 2, 1, 0]) {
+        view.tell(calls(30, second));
         assert!((rps(&view) - f64::from(left) * 3.0 / 5.0).abs() < 1e-9, "{second}: {}", rps(&view));
     }
     assert!(view.told.len() <= 6, "what is older is not kept");
@@ -150,7 +138,7 @@ fn calls_a_second_are_those_of_the_last_seconds() {
 
 #[test]
 fn it_scrolls_as_far_as_there_are_rows() {
-    let mut view = told(&tally(2), 1);
+    let mut view = told(calls(2, 1));
     view.fit(3);
     let mut above = |keys: &[KeyCode]| {
         press(&mut view, keys.iter().copied());
@@ -183,7 +171,7 @@ proptest! {
         ),
         page in 0..12_usize,
     ) {
-        let mut view = told(&tally(2), 1);
+        let mut view = told(calls(2, 1));
         for key in keys {
             let _ = view.press(key.into());
         }

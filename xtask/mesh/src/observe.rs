@@ -1,12 +1,11 @@
 //! What the sidecars see, while somebody asks: every record of all of them, those that come later too.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use mesh::{Record, RecordSource, Sidecar, Workload};
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::{Record, RecordSource, Sidecar, Workload};
 
 /// The sidecars of a run. Clones share them.
 #[derive(Clone, Debug, Default)]
