@@ -1,8 +1,5 @@
-//! The load: some requests each time they are due, whatever became of those before, unless as many as allowed
+//! The load: a request each time one is due, whatever became of those before, unless as many as allowed
 //! are in flight.
-//!
-//! Several are sent together, as by users who do not wait for each other. One at a time would never overlap, and a
-//! balancer by latency then keeps to its quickest pods: of three, one can stay without a request for seconds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,8 +21,6 @@ use crate::{config::Load, tally::Tally};
 /// Above the services' own deadline of 3 s, so that it is their answer that counts.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// So many times a second something is sent at least, where the rate allows.
-const ROUNDS: f64 = 5.0;
 /// How often the log says how it goes.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -36,8 +31,7 @@ pub(crate) async fn run(load: Load, tally: Tally, stop: CancellationToken) {
     let client = client(&load);
     let free = Arc::new(Semaphore::new(load.concurrency));
     let requests = TaskTracker::new();
-    let together = together(&load);
-    let mut due = interval(Duration::from_secs_f64(f64::from(together) / load.rate));
+    let mut due = interval(Duration::from_secs_f64(1.0 / load.rate));
     let mut report = interval(REPORT_INTERVAL);
     report.reset();
     let load = Arc::new(load);
@@ -45,7 +39,7 @@ pub(crate) async fn run(load: Load, tally: Tally, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             _ = report.tick() => tally.report(),
-            _ = due.tick() => for _ in 0..together {
+            _ = due.tick() => {
                 let Ok(permit) = free.clone().try_acquire_owned() else {
                     tally.skipped();
                     continue;
@@ -61,12 +55,6 @@ pub(crate) async fn run(load: Load, tally: Tally, stop: CancellationToken) {
     requests.close();
     requests.wait().await;
     tally.report();
-}
-
-/// How many requests are due at once.
-fn together(load: &Load) -> u32 {
-    let most = u32::try_from(load.concurrency).unwrap_or(u32::MAX);
-    (1..=most).take_while(|&number| f64::from(number) * ROUNDS <= load.rate).last().unwrap_or(1)
 }
 
 fn client(load: &Load) -> Client {
@@ -151,14 +139,6 @@ mod tests {
     fn value(text: &str, metric: &str) -> u64 {
         let line = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
         line.map_or(0, |value| value.parse().unwrap())
-    }
-
-    #[test]
-    fn requests_come_together_but_not_seldom() {
-        let at = SocketAddr::from(([127, 0, 0, 1], 80));
-        let together = |rate, concurrency| together(&Load { rate, ..load(at, concurrency) });
-        assert_eq!([together(50.0, 10), together(1000.0, 3)], [10, 3], "as many as may be in flight");
-        assert_eq!([together(10.0, 10), together(0.5, 10)], [2, 1], "five times a second, or by the rate");
     }
 
     async fn answer(stream: &mut TcpStream) -> std::io::Result<String> {
