@@ -74,10 +74,14 @@ fn a_taken_port_is_named_with_who_has_it() {
 }
 
 #[test]
-fn kind_is_refused_as_not_built_yet() {
-    let output = Checkout::new("port").run(&["up", "--runtime", "kind"]);
-    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-    assert!(text(&output).contains("not built yet"), "{}", text(&output));
+fn kind_without_an_engine_says_what_is_needed_and_what_works_without() {
+    let mut up = Checkout::new("port").xtask(&["up", "--runtime", "kind", "--no-watch"]);
+    let output = up.env("DOCKER_HOST", "unix:///nowhere/docker.sock").output().unwrap();
+    let told = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.contains("Docker") && told.contains("--runtime local"), "{told}");
+    // Nothing was made: there is nothing that goes on.
+    assert!(!told.contains("runs on"), "{told}");
 }
 
 /// An edit of a manifest, and what `up` must say of it.
