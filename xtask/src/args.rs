@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub mod fault;
 pub mod image;
 pub mod policy;
 
@@ -59,6 +60,8 @@ pub enum Command {
     Policy(policy::Policy),
     /// Live calls between pods: how many, how long, how many well, how many refused
     Top(Top),
+    /// Make requests slow or fail on purpose
+    Fault(fault::Fault),
     /// Build, save and push the services' container images
     Image(image::Image),
     /// Prove that the environment does what it should

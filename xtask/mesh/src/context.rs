@@ -6,7 +6,7 @@ use std::{
 use policy::inbound::Inbound;
 use tokio::sync::watch;
 
-use crate::{Workload, drain::Drain, metrics::Metrics, record::Records, tls::Credentials};
+use crate::{Workload, drain::Drain, fault::Faults, metrics::Metrics, record::Records, tls::Credentials};
 
 /// What all parts of one sidecar share.
 pub(crate) struct Context {
@@ -15,6 +15,7 @@ pub(crate) struct Context {
     pub app_ip: Ipv4Addr,
     pub credentials: Arc<Credentials>,
     pub policy: watch::Receiver<Arc<Inbound>>,
+    pub faults: Faults,
     pub client_address: fn(IpAddr) -> IpAddr,
     pub metrics: Arc<Metrics>,
     pub records: Records,

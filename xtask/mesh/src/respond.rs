@@ -32,6 +32,11 @@ impl Shape {
         Self { version, grpc, upgraded_hop }
     }
 
+    /// The version of the response on its way.
+    pub(crate) fn wire_version(self) -> Version {
+        if self.upgraded_hop { Version::HTTP_2 } else { self.version }
+    }
+
     pub(crate) fn protocol(self) -> Protocol {
         match self {
             Self { grpc: true, .. } => Protocol::Grpc,
@@ -139,8 +144,7 @@ impl Synthetic {
                 headers.insert(L5D_PROXY_CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        let over_h2 = shape.upgraded_hop || shape.version == Version::HTTP_2;
-        *response.version_mut() = if over_h2 { Version::HTTP_2 } else { shape.version };
+        *response.version_mut() = shape.wire_version();
         response
     }
 }

@@ -50,7 +50,8 @@ impl Sidecar {
         issuer: &Issuer,
         policy: watch::Receiver<Arc<policy::inbound::Inbound>>,
     ) -> Result<Self, MeshError> {
-        let SidecarSpec { workload, pod_ip, app_ip, inbound, targets, metrics_port, client_address } = spec;
+        let SidecarSpec { workload, pod_ip, app_ip, inbound, targets, metrics_port, faults, client_address } =
+            spec;
         let credentials = Arc::new(Credentials::new(workload.identity(), issuer)?);
         let context = Arc::new(Context {
             workload,
@@ -58,6 +59,7 @@ impl Sidecar {
             app_ip,
             credentials: credentials.clone(),
             policy,
+            faults,
             client_address,
             metrics: Metrics::new(),
             records: Records::new(),

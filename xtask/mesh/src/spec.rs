@@ -7,7 +7,7 @@ use std::{
 use policy::outbound::{ServicePolicy, ServicePort};
 use tokio::sync::watch;
 
-use crate::Identity;
+use crate::{Identity, fault::Faults};
 
 /// What a pod is, for identities, labels and policy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +86,8 @@ pub struct SidecarSpec {
     pub targets: Vec<Target>,
     /// The port of `/metrics`, `/live` and `/ready` on `pod_ip` (Linkerd's is 4191). None: none.
     pub metrics_port: Option<u16>,
+    /// What is to go wrong on purpose with the requests that are let in, as it changes.
+    pub faults: Faults,
     /// The address of a client as policies see it, from the one that it connects from: the address that it would
     /// have in a cluster. Messages and records name the one that it connects from.
     pub client_address: fn(IpAddr) -> IpAddr,

@@ -119,6 +119,7 @@ fn spec(name: &str, pod_ip: Ipv4Addr, app_ip: Ipv4Addr) -> SidecarSpec {
         inbound: vec![PORT],
         targets: Vec::new(),
         metrics_port: None,
+        faults: mesh::fault::Faults::default(),
         client_address: cluster_address,
     }
 }

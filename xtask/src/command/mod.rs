@@ -19,6 +19,7 @@ mod call;
 mod ci;
 mod doctor;
 mod down;
+mod fault;
 mod image;
 mod logs;
 mod new;
@@ -44,6 +45,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Policy(args) => policy::run(args, colour).await,
         Command::Image(args) => image::run(args, colour).await,
         Command::Top(args) => top::run(args, colour).await,
+        Command::Fault(args) => fault::run(args).await,
         Command::Smoke(args) => smoke::run(args, colour).await,
         Command::Doctor(args) => doctor::run(args, colour).await,
         Command::Tools(args) => tools::run(args, colour).await,

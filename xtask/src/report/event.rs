@@ -40,6 +40,8 @@ pub enum Event {
     Changed { files: Vec<String>, services: Vec<String>, manifests: bool },
     /// Policies came into force or went: `Server baz-grpc created`.
     Policies { changes: Vec<String> },
+    /// Faults on purpose came or went: `fault 1 on baz: status 500@10%`.
+    Faults { changes: Vec<String> },
     /// Something that needs no stop but should be known.
     Warning { message: String, hint: Option<String> },
     /// Something failed while the environment goes on as it was.

@@ -117,6 +117,7 @@ fn render(event: &Event, colour: bool) -> Option<String> {
             changed(&label("change"), files, services, *manifests)
         }
         Event::Policies { changes } => policies(&label("policy"), changes),
+        Event::Faults { changes } => policies(&label("fault"), changes),
         Event::Warning { message, hint } => {
             let mut text = format!("{}: {message}", paint("1;33", "warning"));
             if let Some(hint) = hint {

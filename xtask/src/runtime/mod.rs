@@ -17,6 +17,7 @@ use crate::report::event::{Exited, PodState};
 use crate::runtime::top::{Top, TopRequest};
 
 pub mod choose;
+pub mod fault;
 pub mod kind;
 pub mod local;
 pub mod policy;
@@ -36,6 +37,11 @@ pub trait Running: Send + Sync {
 
     /// The calls between pods from now on: what was counted so far, time after time. Errors where nothing sees them.
     async fn top(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Top>>>;
+
+    /// Shows or changes the faults on purpose. Errors, with nothing changed, where nothing would inject them.
+    async fn fault(&self, _request: fault::FaultRequest) -> anyhow::Result<fault::FaultState> {
+        Err(fault::not_there_yet(&self.status().await?.runtime).into())
+    }
 
     /// Stops everything, gracefully first; says how each pod ended.
     async fn stop(&self) -> anyhow::Result<Vec<Exited>>;

@@ -20,6 +20,7 @@ use super::{Lock, short_path};
 use crate::error::{Exit, Fault};
 use crate::report;
 use crate::report::event::Exited;
+use crate::runtime::fault::{FaultRequest, FaultState};
 use crate::runtime::policy::{PolicyRequest, PolicyState};
 use crate::runtime::top::{Top, TopRequest};
 use crate::runtime::{CallAnswer, CallRequest, Running, Status};
@@ -109,6 +110,10 @@ impl Running for Session {
 
     async fn top(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Top>>> {
         Ok(lines(self.answer(Method::POST, "/top", serde_json::to_vec(&request)?.into()).await?))
+    }
+
+    async fn fault(&self, request: FaultRequest) -> anyhow::Result<FaultState> {
+        self.send(Method::POST, "/fault", serde_json::to_vec(&request)?.into()).await
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

@@ -18,6 +18,7 @@ use super::short_path;
 use crate::error::Fault;
 use crate::report::event::Exited;
 use crate::report::{Event, Events};
+use crate::runtime::fault::FaultRequest;
 use crate::runtime::policy::PolicyRequest;
 use crate::runtime::top::TopRequest;
 use crate::runtime::{CallRequest, Runtime};
@@ -60,6 +61,7 @@ impl Host {
             .route("/call", post(call))
             .route("/policy", post(policy))
             .route("/top", post(top))
+            .route("/fault", post(fault))
             .route("/stop", post(stop_all))
             // Of this user's own commands; many policies are more than the default of 2 MB.
             .layer(DefaultBodyLimit::disable())
@@ -88,6 +90,10 @@ async fn call(State(served): State<Served>, Json(request): Json<CallRequest>) ->
 
 async fn policy(State(served): State<Served>, Json(request): Json<PolicyRequest>) -> Response {
     answer(served.runtime.policy(request).await)
+}
+
+async fn fault(State(served): State<Served>, Json(request): Json<FaultRequest>) -> Response {
+    answer(served.runtime.fault(request).await)
 }
 
 /// What was counted so far, time after time: one JSON object a line.

@@ -37,8 +37,8 @@ pub(crate) async fn serve(conn: Conn, protocol: Protocol, client: Client, drain:
 }
 
 /// A request on its way, and what is to be counted at its end.
-struct Exchange {
-    shape: Shape,
+pub(super) struct Exchange {
+    pub(super) shape: Shape,
     /// HTTP/1 as it came over HTTP/2: the version to restore.
     original: Option<Version>,
     start: Instant,
@@ -58,13 +58,17 @@ impl Client {
         // To a peer's gRPC the answer has that shape, also where its application speaks HTTP/1.
         let answered = Shape { grpc: shape.grpc || (original.is_some() && says_grpc(&request)), ..shape };
         let (decision, ruling) = self.enforce(&mut request, shape);
+        let fault = if ruling.is_ok() { self.fault(&request, shape, &decision) } else { None };
         if let Some(draft) = &mut draft {
             draft.record.decision = Some(decision);
         }
         match ruling {
             Ok(metrics) => {
                 let exchange = Exchange { shape, original, start, metrics, draft };
-                self.forward_request(request, exchange).await
+                match fault {
+                    None => self.forward_request(request, exchange).await,
+                    Some(fault) => Box::pin(self.forward_with_fault(request, exchange, fault)).await,
+                }
             }
             Err(synthetic) => Ok(self.refuse_with(&synthetic, answered, draft, start)),
         }
@@ -88,7 +92,7 @@ impl Client {
         response
     }
 
-    async fn forward_request(
+    pub(super) async fn forward_request(
         &self,
         mut request: Request<Incoming>,
         exchange: Exchange,
@@ -260,7 +264,7 @@ impl Exchange {
         response
     }
 
-    fn track(self, response: &mut Response<ResponseBody>) {
+    pub(super) fn track(self, response: &mut Response<ResponseBody>) {
         let Self { shape, start, metrics, draft, .. } = self;
         let status = response.status().as_u16();
         let grpc_status = grpc_status(response.headers());
@@ -269,7 +273,7 @@ impl Exchange {
     }
 
     /// Counts a stream that is reset.
-    fn fail(self, error: BoxError) -> BoxError {
+    pub(super) fn fail(self, error: BoxError) -> BoxError {
         let outcome = Outcome { status: None, grpc_status: None, error: "unexpected" };
         let latency = self.start.elapsed();
         self.metrics.response(outcome, latency);

@@ -15,6 +15,7 @@ use crate::{
 mod app;
 mod client;
 mod enforce;
+mod fault;
 mod http;
 mod policy;
 pub(crate) mod server;
@@ -22,6 +23,7 @@ mod tcp;
 mod tls;
 
 use client::Client;
+pub use fault::FAULT_HEADER;
 
 /// On an opaque port the server may have to speak first: a client that does not begin TLS in this time is plain.
 const OPAQUE_TLS_WAIT: Duration = Duration::from_millis(500);

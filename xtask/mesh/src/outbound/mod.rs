@@ -25,7 +25,7 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 mod http;
 pub(crate) mod opaque;
-mod random;
+pub(crate) mod random;
 mod rescue;
 mod rewrite;
 mod route;

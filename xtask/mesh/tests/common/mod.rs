@@ -28,7 +28,9 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Incoming, client::conn::http1, client::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mesh::{Endpoint, Identity, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target, Workload};
+use mesh::{
+    Endpoint, Identity, Issuer, OutboundSettings, Sidecar, SidecarSpec, Target, Workload, fault::Faults,
+};
 use policy::{
     cluster::ClusterInfo,
     inbound::{Inbound, ProxyProtocol},
@@ -109,6 +111,7 @@ pub struct Pod {
     pub workload: Arc<Workload>,
     pub pod_ip: Ipv4Addr,
     pub app_ip: Ipv4Addr,
+    pub faults: Faults,
 }
 
 impl Pod {
@@ -118,6 +121,7 @@ impl Pod {
 
     pub async fn start_with(name: &str, issuer: &Issuer, policy: watch::Receiver<Arc<Inbound>>) -> Self {
         let (workload, pod_ip, app_ip) = (workload(name), ip(), ip());
+        let faults = Faults::default();
         let spec = SidecarSpec {
             workload: workload.clone(),
             pod_ip,
@@ -125,10 +129,11 @@ impl Pod {
             inbound: vec![PORT],
             targets: Vec::new(),
             metrics_port: Some(4191),
+            faults: faults.clone(),
             client_address,
         };
         let sidecar = Sidecar::start(spec, issuer, policy).await.expect("a sidecar starts");
-        Self { sidecar, workload, pod_ip, app_ip }
+        Self { sidecar, workload, pod_ip, app_ip, faults }
     }
 
     pub fn addr(&self) -> SocketAddr {

@@ -61,6 +61,7 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
         inbound: Vec::new(),
         targets: Vec::new(),
         metrics_port: None,
+        faults: mesh::fault::Faults::default(),
         client_address: cluster_address,
     };
     let nothing = node.policies.inbound(policy::model::Workload::default());
@@ -72,7 +73,7 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
 }
 
 /// The `ServiceAccount` and the namespace that a name means: `bar`, `bar.default`, `ingress`. Errors with what is known.
-fn known(plan: &Plan, asked: &str) -> Result<(String, String), Fault> {
+pub fn known(plan: &Plan, asked: &str) -> Result<(String, String), Fault> {
     let (ingress, of_ingress) = INGRESS_ACCOUNT;
     let (account, namespace) = asked.split_once('.').unwrap_or((asked, &plan.namespace));
     if plan.ingress && (asked == "ingress" || (account, namespace) == INGRESS_ACCOUNT) {

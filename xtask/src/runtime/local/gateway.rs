@@ -107,6 +107,7 @@ impl Gateway {
             inbound: vec![self.port],
             targets: Vec::new(),
             metrics_port: Some(METRICS),
+            faults: mesh::fault::Faults::default(),
             client_address: cluster_address,
         };
         let policies = node.policies.inbound(policy::model::Workload {

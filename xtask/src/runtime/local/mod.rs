@@ -20,12 +20,14 @@ use mesh::{Issuer, Observer, OutboundSettings};
 use self::audit::Audit;
 use self::controller::{Controller, Wanted};
 use self::endpoints::{ServiceName, ServicePort, ServiceSpec, TargetPort};
+use self::fault::FaultController;
 use self::gateway::Gateway;
 use self::log_file::LogBook;
 use self::node::Node;
 use self::policy::PolicyController;
 use self::services::ServiceAddresses;
 use self::template::PodTemplate;
+use super::fault::{FaultRequest, FaultState};
 use super::policy::{Change, Given, PolicyRequest, PolicyState};
 use super::top::{Top, TopRequest};
 use super::{CallAnswer, CallRequest, Image, Images, Running, Runtime, ServiceStatus, Status};
@@ -43,6 +45,7 @@ mod backoff;
 mod client;
 mod controller;
 mod endpoints;
+mod fault;
 mod gateway;
 mod ingress;
 pub mod log_file;
@@ -97,6 +100,7 @@ impl Local {
             services: ServiceTable::default(),
             addresses: ServiceAddresses::default(),
             policies: PolicyController::default(),
+            faults: FaultController::default(),
             observer: Observer::default(),
             issuer: Issuer::generate()?,
             logs: LogBook::start(checkout.state.logs(), events.clone())
@@ -274,6 +278,10 @@ impl Running for Local {
                 .into());
         }
         Ok(top::watch(&self.node.observer, request).map(Ok).boxed())
+    }
+
+    async fn fault(&self, request: FaultRequest) -> anyhow::Result<FaultState> {
+        Ok(self.change_faults(request)?)
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

@@ -8,6 +8,7 @@ use policy::outbound::ServicePort;
 
 use super::address::{Block, cluster_address};
 use super::endpoints::ServiceTable;
+use super::fault::FaultController;
 use super::log_file::LogBook;
 use super::policy::PolicyController;
 use super::services::ServiceAddresses;
@@ -37,6 +38,8 @@ pub struct Node {
     pub addresses: ServiceAddresses,
     /// Says what their sidecars let in.
     pub policies: PolicyController,
+    /// Says what goes wrong in them on purpose.
+    pub faults: FaultController,
     /// Tells what they see, while somebody asks.
     pub observer: Observer,
     /// Signs the sidecars' certificates.
@@ -85,6 +88,7 @@ impl Node {
             inbound: template.ports.iter().map(|port| port.number).collect(),
             targets: env.iter().filter_map(|(_, value)| self.target_of(value, &template.namespace)).collect(),
             metrics_port: Some(METRICS),
+            faults: self.faults.of(&workload.deployment),
             client_address: cluster_address,
         };
         let sidecar = Sidecar::start(spec, &self.issuer, self.policies.inbound(template.workload())).await?;

@@ -93,6 +93,11 @@ impl PolicyController {
         self.lock().applied.values().map(|applied| applied.live.clone()).collect()
     }
 
+    /// What runs and how it is called, with what is applied.
+    pub fn objects(&self) -> Objects {
+        self.lock().objects()
+    }
+
     /// The files whose edits are applied.
     pub fn followed(&self) -> Followed {
         self.lock().followed.clone()

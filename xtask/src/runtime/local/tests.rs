@@ -43,6 +43,7 @@ fn bed() -> Bed {
         services: ServiceTable::default(),
         addresses: ServiceAddresses::default(),
         policies: PolicyController::default(),
+        faults: fault::FaultController::default(),
         observer: Observer::default(),
         issuer: Issuer::generate().unwrap(),
         logs: LogBook::start(logs.path().into(), events.clone()).unwrap(),
