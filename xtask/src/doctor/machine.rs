@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use super::Finding;
-
-const GIB: u64 = 1 << 30;
-const MIB: u64 = 1 << 20;
+use super::{Finding, GIB, MIB, size};
 
 /// A debug build of this workspace with its dependencies, and as much again for the next one.
 const BUILD_NEEDS: u64 = 4 * GIB;
@@ -15,6 +12,9 @@ const REBUILD_NEEDS: u64 = 512 * MIB;
 
 /// What the compiler takes at its largest crate, beside what runs.
 const MEMORY: u64 = GIB;
+
+/// The kernel of the oldest distribution that is still looked after widely (Debian 11).
+const OLDEST: [u64; 3] = [5, 10, 0];
 
 /// What was seen.
 #[derive(Clone, Debug)]
@@ -58,6 +58,12 @@ impl Facts {
     fn system(&self) -> Finding {
         let found = format!("{}, {} CPUs", self.kernel, self.cpus);
         if self.os == "linux" {
+            // `Linux 6.8.0-45-generic x86_64`.
+            let release = self.kernel.split(' ').nth(1).unwrap_or_default();
+            if super::toolchain::numbers(release) < OLDEST.to_vec() {
+                let found = format!("{found}: older than what this is made for, {}.{}", OLDEST[0], OLDEST[1]);
+                return Finding::warning("system", found, "a newer release of your distribution");
+            }
             return Finding::ok("system", found);
         }
         Finding::problem(
@@ -119,12 +125,6 @@ fn write(target: &Path) -> std::io::Result<()> {
     let file = directory.join(format!("doctor.{}", std::process::id()));
     std::fs::write(&file, "")?;
     std::fs::remove_file(file)
-}
-
-/// `3.2 GiB`; of less than one, `512 MiB`.
-#[allow(clippy::cast_precision_loss)] // One decimal is shown.
-fn size(bytes: u64) -> String {
-    if bytes < GIB { format!("{} MiB", bytes / MIB) } else { format!("{:.1} GiB", bytes as f64 / GIB as f64) }
 }
 
 #[cfg(test)]

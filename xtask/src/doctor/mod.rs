@@ -8,10 +8,13 @@ use serde::Serialize;
 
 use crate::report::counted;
 
+pub mod cgroup;
+pub mod clock;
 pub mod docker;
 pub mod limits;
 pub mod machine;
 pub mod network;
+pub mod places;
 pub mod toolchain;
 pub mod tools;
 
@@ -61,6 +64,9 @@ impl Finding {
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub machine: machine::Facts,
+    pub cgroup: cgroup::Facts,
+    pub clock: clock::Facts,
+    pub places: places::Facts,
     pub toolchain: toolchain::Facts,
     pub limits: limits::Facts,
     pub network: network::Facts,
@@ -69,18 +75,21 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Looks at this machine and this checkout.
-    pub async fn gather(root: &Path, target: &Path) -> Self {
+    /// Looks at this machine, this program and the checkout at `root`, which builds in `target`.
+    pub async fn gather(root: &Path, target: &Path, program: &Path) -> Self {
         let (toolchain, network, docker, tools) = tokio::join!(
-            toolchain::Facts::gather(root),
+            toolchain::Facts::gather(root, target),
             network::Facts::gather(),
             docker::Facts::gather(root),
             tools::Facts::gather(root)
         );
         Self {
             machine: machine::Facts::gather(target),
+            cgroup: cgroup::Facts::gather(),
+            clock: clock::Facts::gather(program, root),
+            places: places::Facts::gather(),
             toolchain,
-            limits: limits::Facts::gather(),
+            limits: limits::Facts::gather(root),
             network,
             docker,
             tools,
@@ -90,12 +99,28 @@ impl Facts {
     /// What is to be said of it.
     pub fn judge(&self) -> Vec<Finding> {
         let mut findings = self.machine.judge();
+        findings.push(self.cgroup.judge());
+        findings.push(self.clock.judge());
+        findings.extend(self.places.judge());
         findings.extend(self.toolchain.judge());
         findings.extend(self.limits.judge());
         findings.extend(self.network.judge());
         findings.push(self.docker.judge());
         findings.extend(self.tools.judge());
         findings
+    }
+}
+
+const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+
+/// `3.2 GiB`; of less than one, `512 MiB`; of less than one of those, `12 KiB`.
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+fn size(bytes: u64) -> String {
+    match bytes {
+        ..MIB => format!("{} KiB", bytes / 1024),
+        MIB..GIB => format!("{} MiB", bytes / MIB),
+        _ => format!("{:.1} GiB", bytes as f64 / GIB as f64),
     }
 }
 

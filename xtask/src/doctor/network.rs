@@ -1,7 +1,8 @@
 //! What the local runtime needs of the network: loopback addresses, the ingress's port, names, no proxy
 //! in between.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use super::Finding;
 use owner::Owner;
@@ -31,7 +32,7 @@ pub enum Port {
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub port: Port,
-    /// Why a pod's address cannot be bound.
+    /// Why a pod's address cannot be bound or reached.
     pub no_loopback: Option<String>,
     /// Whether a host name under `.localhost` resolves to loopback.
     pub localhost: bool,
@@ -50,7 +51,7 @@ impl Facts {
         let addresses = tokio::net::lookup_host((HOST, INGRESS)).await;
         Self {
             port,
-            no_loopback: TcpListener::bind((POD, 0)).err().map(|error| error.to_string()),
+            no_loopback: loops_back().err().map(|error| error.to_string()),
             localhost: addresses
                 .is_ok_and(|mut found| found.any(|address: SocketAddr| address.ip().is_loopback())),
             proxy: proxy(|name| std::env::var(name).ok()),
@@ -64,10 +65,10 @@ impl Facts {
 
     fn loopback(&self) -> Finding {
         match &self.no_loopback {
-            None => Finding::ok("loopback", "127.0.0.0/8 can be bound"),
+            None => Finding::ok("loopback", "127.0.0.0/8 can be used"),
             Some(why) => Finding::problem(
                 "loopback",
-                format!("cannot bind {POD}: {why}"),
+                format!("{POD} cannot be used: {why}"),
                 "sudo ip address add 127.0.0.1/8 dev lo; sudo ip link set lo up",
             ),
         }
@@ -121,6 +122,12 @@ impl Facts {
             ),
         }
     }
+}
+
+/// Binds a pod's address and connects to it: an interface that is down lets it be bound.
+fn loops_back() -> std::io::Result<()> {
+    let listener = TcpListener::bind((POD, 0))?;
+    TcpStream::connect_timeout(&listener.local_addr()?, Duration::from_secs(1)).map(drop)
 }
 
 /// The variable by which programs would reach the ingress through a proxy. By curl's rules: names in

@@ -19,16 +19,25 @@ pub struct Facts {
     pub cargo: Option<String>,
     /// The first line of `cc --version`; none without one.
     pub linker: Option<String>,
+    /// Why a program that does nothing cannot be compiled and linked.
+    pub unlinkable: Option<String>,
 }
 
 impl Facts {
     /// Looks.
-    pub async fn gather(root: &Path) -> Self {
-        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    pub async fn gather(root: &Path, target: &Path) -> Self {
+        let program_of_rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let program = cargo::program();
-        let (rustc, cargo, linker) =
-            tokio::join!(version(&rustc, root), version(&program, root), version("cc".as_ref(), root));
-        Self { rustc, cargo, linker }
+        let (rustc, cargo, linker) = tokio::join!(
+            version(&program_of_rustc, root),
+            version(&program, root),
+            version("cc".as_ref(), root)
+        );
+        let unlinkable = match (&rustc, &linker) {
+            (Some(_), Some(_)) => link(&program_of_rustc, target).await,
+            _ => None,
+        };
+        Self { rustc, cargo, linker, unlinkable }
     }
 
     /// Judges.
@@ -37,13 +46,15 @@ impl Facts {
     }
 
     fn linker(&self) -> Finding {
-        match &self.linker {
-            Some(linker) => Finding::ok("linker", linker),
-            None => Finding::problem(
+        let remedy = "sudo apt-get install build-essential (Debian, Ubuntu), sudo dnf install gcc (Fedora)";
+        match (&self.linker, &self.unlinkable) {
+            (None, _) => Finding::problem("linker", "no cc on PATH: Rust programs cannot be linked", remedy),
+            (Some(_), Some(why)) => Finding::problem(
                 "linker",
-                "no cc on PATH: Rust programs cannot be linked",
-                "sudo apt-get install build-essential (Debian, Ubuntu), sudo dnf install gcc (Fedora)",
+                format!("a program that does nothing does not link: {why}"),
+                remedy,
             ),
+            (Some(linker), None) => Finding::ok("linker", linker),
         }
     }
 }
@@ -60,7 +71,7 @@ fn tool(check: &'static str, version: Option<&str>) -> Finding {
 }
 
 /// `1.88.0-nightly` as `[1, 88, 0]`, to be compared.
-fn numbers(version: &str) -> Vec<u64> {
+pub fn numbers(version: &str) -> Vec<u64> {
     let plain = version.split(['-', '+']).next().unwrap_or_default();
     let mut numbers: Vec<u64> = plain.split('.').map(|part| part.parse().unwrap_or(0)).collect();
     numbers.resize(3, 0);
@@ -71,6 +82,26 @@ async fn version(program: &OsStr, root: &Path) -> Option<String> {
     let output = cargo::output(program, ["--version"], root, Duration::from_secs(10)).await.ok()?;
     let line = String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned();
     output.status.success().then_some(line)
+}
+
+/// Compiles and links a program that does nothing; why that fails. None where there is no place for it either, which
+/// is another finding.
+async fn link(rustc: &OsStr, target: &Path) -> Option<String> {
+    let out = target.join("xtask").join(format!("doctor-link.{}", std::process::id()));
+    std::fs::write(&out, "").ok()?;
+    let args = ["--edition=2021", "--crate-name=doctor", "-Cdebuginfo=0", "-"].map(str::to_owned);
+    let args = args.into_iter().chain(["-o".to_owned(), out.display().to_string()]);
+    let linking = cargo::fed(rustc, args, |stdin| stdin.write_all(b"fn main() {}\n"));
+    let ended = tokio::time::timeout(Duration::from_secs(20), linking).await;
+    let _ = std::fs::remove_file(&out);
+    let output = match ended {
+        Err(_) => return Some("it takes more than 20 s".to_owned()),
+        Ok(Err(error)) => return Some(error.to_string()),
+        Ok(Ok((_, output))) => output,
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let first = said.lines().find(|line| line.starts_with("error")).or(said.lines().next());
+    (!output.status.success()).then(|| first.unwrap_or("rustc failed").to_owned())
 }
 
 #[cfg(test)]
