@@ -62,6 +62,12 @@ pub enum Command {
     Top(Top),
     /// Make requests slow or fail on purpose
     Fault(fault::Fault),
+    /// Success rate, requests a second, latencies and TLS share of services and of the edges between them
+    Stat(Stat),
+    /// Who talks to whom, with which identities, secured or not
+    Edges(Edges),
+    /// What runs, what goes on and who may call whom, in a browser: where it is
+    Dashboard(Dashboard),
     /// Build, save and push the services' container images
     Image(image::Image),
     /// Prove that the environment does what it should
@@ -139,6 +145,9 @@ pub struct Up {
     /// The ingress's port on 127.0.0.1 (8080 by default); 0 takes a free one (local)
     #[arg(long)]
     pub port: Option<u16>,
+    /// The dashboard's port on 127.0.0.1 (8081 by default, or a free one); 0 takes a free one (local)
+    #[arg(long, value_name = "PORT")]
+    pub dashboard_port: Option<u16>,
     /// Return when everything is ready; it runs on until `cargo xtask down`
     #[arg(short, long)]
     pub detach: bool,
@@ -405,6 +414,58 @@ pub struct Top {
     /// Count for this long, then end; 5s with --once
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub span: Option<Duration>,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// How services do, and the edges between them: success rate, requests a second, latencies, TLS share.
+///
+/// Counted from now on by the sidecars of the pods that are asked, and only in environments with sidecars. The columns
+/// are those of `linkerd viz stat`; a refused call counts as a success there, and has a column of its own here.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask stat\n  cargo xtask stat baz --for 30s\n  \
+    cargo xtask stat -o json | jq '.edges[] | select(.success_rate < 1)'")]
+pub struct Stat {
+    /// Only these services, and the edges from and to them; all by default
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Count for this long
+    #[arg(long = "for", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub span: Duration,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// Who talks to whom, with which identities, secured or not.
+///
+/// What calls while it looks is shown, with the columns of `linkerd viz edges -o wide`; its JSON has the same fields.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  cargo xtask edges\n  \
+    cargo xtask edges --for 30s -o json | jq '.[] | select(.no_tls_reason != \"\")'")]
+pub struct Edges {
+    /// Look for this long
+    #[arg(long = "for", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub span: Duration,
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+}
+
+/// What runs, what goes on and who may call whom, in a browser: prints where it is.
+///
+/// A running `up` serves it on 127.0.0.1, and its ingress at dashboard.localhost: nobody beyond this machine reaches it,
+/// and no page of another origin reads from it or acts through it. Calls are shown in environments with sidecars.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  cargo xtask up --grpc --linkerd --detach && cargo xtask dashboard --open\n  \
+    cargo xtask dashboard -o json"
+)]
+pub struct Dashboard {
+    /// Also open it in this desktop's browser
+    #[arg(long)]
+    pub open: bool,
+    /// Look at it with Chromium and save what is seen, wide and narrow
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "open")]
+    pub screenshot: Option<std::path::PathBuf>,
     #[arg(short, long, default_value = "text")]
     pub output: Output,
 }

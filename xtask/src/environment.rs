@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::{BuildFailure, Builder};
 use crate::command::Checkout;
+use crate::dashboard::{self, Dashboard};
 use crate::error::{Exit, Fault};
 use crate::plan::{Mode, Plan};
 use crate::report::event::{Exited, PodState};
@@ -46,6 +47,8 @@ pub struct Options {
     pub colour: bool,
     /// Of the kind runtime alone.
     pub kind: kind::Options,
+    /// Where the dashboard is; none for none. Of the local runtime alone.
+    pub dashboard: Option<dashboard::Port>,
 }
 
 /// An environment that this process runs.
@@ -57,11 +60,12 @@ pub struct Environment {
     builder: Builder,
     events: Events,
     /// What was read and built last. One round at a time changes it.
-    current: RwLock<Current>,
+    current: Arc<RwLock<Current>>,
     /// It follows changes: the first round is past.
     follows: AtomicBool,
     /// Everything was applied once.
     applied: watch::Sender<bool>,
+    _dashboard: Option<Dashboard>,
     _host: Host,
     _lock: Lock,
 }
@@ -109,8 +113,11 @@ impl Environment {
         }
         checkout.state.create()?;
         let lock = Lock::take(&checkout.state, &Holder::of_this_process(options.mode))?;
+        let port = options.dashboard.filter(|_| chosen.runtime == Where::Local);
+        let listener = port.map(dashboard::bind).transpose()?;
+        let address = listener.as_ref().and_then(|own| own.local_addr().ok());
         let runtime: Arc<dyn Runtime> = match chosen.runtime {
-            Where::Local => Arc::new(Local::start(&checkout, options.ingress, events)?),
+            Where::Local => Arc::new(Local::start(&checkout, options.ingress, address, events)?),
             Where::Kind => Arc::new(Kind::open(&checkout, options.kind.clone(), events)?),
         };
         let (host, requests) = Host::start(&checkout.state, Arc::clone(&runtime), events.clone())?;
@@ -120,11 +127,19 @@ impl Environment {
             release: options.release,
             colour: options.colour,
         };
-        let current = Current {
+        let current = Arc::new(RwLock::new(Current {
             workspace: Arc::new(checkout.workspace.clone()),
             plan: Arc::new(plan),
             images: Images::new(),
+        }));
+        let read = Arc::clone(&current);
+        let now = move || {
+            let now = read.read().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&now.workspace), Arc::clone(&now.plan))
         };
+        let served = listener
+            .map(|own| Dashboard::start(own, Arc::clone(&runtime), Arc::new(now), events))
+            .transpose()?;
         let environment = Self {
             checkout,
             runtime,
@@ -132,9 +147,10 @@ impl Environment {
             options,
             builder,
             events: events.clone(),
-            current: RwLock::new(current),
+            current,
             follows: AtomicBool::new(false),
             applied: watch::Sender::new(false),
+            _dashboard: served,
             _host: host,
             _lock: lock,
         };
@@ -278,7 +294,7 @@ impl Environment {
             return Err(error);
         }
         step.finish(counted(self.runtime.status().await?.pods.len(), "pod"));
-        for (name, url) in self.links() {
+        for (name, url) in self.links().await {
             self.events.emit(Event::Link { name, url });
         }
         self.events.emit(Event::Ready { ms: millis(start.elapsed()) });
@@ -300,13 +316,17 @@ impl Environment {
         Ok(())
     }
 
-    fn links(&self) -> Vec<(String, String)> {
-        let Some(ingress) = self.ingress() else { return Vec::new() };
+    /// The services behind the ingress, then the dashboard.
+    async fn links(&self) -> Vec<(String, String)> {
+        let port = self.ingress().map(|ingress| ingress.port());
         let link = |host: String| {
             let name = host.split('.').next().unwrap_or(&host).to_owned();
-            (name, format!("http://{host}:{}/", ingress.port()))
+            port.map(|port| (name, format!("http://{host}:{port}/")))
         };
-        self.plan().hosts().into_iter().map(link).collect()
+        let mut links: Vec<_> = self.plan().hosts().into_iter().filter_map(link).collect();
+        let status = self.runtime.status().await.unwrap_or_default();
+        links.extend(status.dashboard.map(|url| ("dashboard".to_owned(), url)));
+        links
     }
 
     /// What keeps it from being ready, as an error.

@@ -10,6 +10,7 @@ mod args;
 mod bench;
 mod build;
 mod command;
+mod dashboard;
 mod doctor;
 mod environment;
 mod error;

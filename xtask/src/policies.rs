@@ -18,6 +18,8 @@ pub mod edges;
 pub mod effect;
 pub mod expect;
 pub mod graph;
+pub mod matrix;
+
 pub mod remedy;
 
 /// The directory of the shipped policies of a mode, relative to the workspace's root.

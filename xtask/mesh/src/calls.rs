@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     Direction, Identity, Protocol, Record, Workload,
     observe::{Observer, Pod, Seen},
+    tally::{Ended, Tally},
 };
 
 /// So many different calls are told apart at most: a bound on what paths with numbers in them come to.
@@ -55,14 +56,12 @@ pub struct Call {
 }
 
 /// What was counted of one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Counted {
-    /// How many ended.
-    pub count: u64,
-    /// Of them, those that ended well; see [`Calls`].
-    pub successes: u64,
-    /// Of them, those that a policy refused.
-    pub denied: u64,
+    /// How many ended, and how.
+    pub tally: Tally,
+    /// The client's identity in the latest that came over mutual TLS.
+    pub client: Option<Identity>,
     /// The shortest.
     pub best: Duration,
     /// The longest.
@@ -141,12 +140,24 @@ impl Calls {
             return;
         }
         let latency = record.latency;
-        let new = Counted { count: 0, successes: 0, denied: 0, best: latency, worst: latency, last: latency };
-        let counted = self.rows.entry(call).or_insert(new);
-        let denied = record.decision.as_ref().is_some_and(|decision| decision.verdict == Verdict::Deny);
-        counted.count += 1;
-        counted.successes += u64::from(is_success(record));
-        counted.denied += u64::from(denied);
+        let new = || Counted {
+            tally: Tally::default(),
+            client: None,
+            best: latency,
+            worst: latency,
+            last: latency,
+        };
+        let counted = self.rows.entry(call).or_insert_with(new);
+        counted.tally.count(Ended {
+            success: is_success(record),
+            denied: record.decision.as_ref().is_some_and(|decision| decision.verdict == Verdict::Deny),
+            // What was sent to an endpoint with an identity is not counted here; see `parties`.
+            secured: record.peer_identity.is_some(),
+            latency,
+        });
+        if counted.client != record.peer_identity && record.peer_identity.is_some() {
+            counted.client.clone_from(&record.peer_identity);
+        }
         counted.best = counted.best.min(latency);
         counted.worst = counted.worst.max(latency);
         counted.last = latency;
@@ -284,9 +295,21 @@ mod tests {
             ..record(Direction::Inbound, Some(FOO))
         };
         let calls = counted([ended(0, 5), ended(14, 9), ended(7, 6)]);
-        let [best, worst, last] = [5, 9, 6].map(Duration::from_millis);
-        let all: Vec<_> = calls.rows().map(|(_, counted)| *counted).collect();
-        assert_eq!(all, [Counted { count: 3, successes: 2, denied: 1, best, worst, last }]);
+        let all: Vec<_> = calls.rows().map(|(_, counted)| counted).collect();
+        let [counted] = all[..] else { panic!("{all:?}") };
+        assert_eq!([counted.best, counted.worst, counted.last], [5, 9, 6].map(Duration::from_millis));
+        let tally = &counted.tally;
+        assert_eq!((tally.count, tally.successes, tally.denied, tally.secured), (3, 2, 1, 0));
+    }
+
+    #[test]
+    fn calls_over_mutual_tls_are_told_apart() {
+        let identity = Identity::of_service_account("foo", "default");
+        let plain = record(Direction::Inbound, Some(FOO));
+        let secured = Record { peer_identity: Some(identity.clone()), ..plain.clone() };
+        let calls = counted([plain.clone(), secured, plain]);
+        let told: Vec<_> = calls.rows().map(|(_, own)| (own.tally.secured, own.client.clone())).collect();
+        assert_eq!(told, [(1, Some(identity))]);
     }
 
     #[test]
@@ -307,7 +330,7 @@ mod tests {
         let at = |n: usize| Record { path: format!("/{n}"), ..record(Direction::Inbound, Some(FOO)) };
         let mut calls = counted((0..MOST + 3).map(at).chain([at(0)]));
         calls.missed += 4;
-        let most = calls.rows().map(|(_, counted)| counted.count).max();
+        let most = calls.rows().map(|(_, counted)| counted.tally.count).max();
         assert_eq!((calls.rows().count(), calls.missed(), most), (MOST, 7, Some(2)));
     }
 }

@@ -28,6 +28,7 @@ mod respond;
 mod settings;
 mod sidecar;
 mod spec;
+mod tally;
 mod tls;
 
 pub use calls::{Call, Calls, Counted, Counting, Party};
@@ -44,3 +45,4 @@ pub use settings::{
 };
 pub use sidecar::Sidecar;
 pub use spec::{Endpoint, Resolve, SidecarSpec, Target, Workload};
+pub use tally::Tally;

@@ -1,6 +1,6 @@
 //! Mesh cost: the same gRPC call direct, through a Service's address, through two sidecars with mutual TLS, and the
-//! same with a policy that lets the client in on one route, and while `top` counts. Client, sidecars and server share
-//! this process and its two worker threads.
+//! same with a policy that lets the client in on one route, and while `top` and the dashboard are open. Client, sidecars
+//! and server share this process and its two worker threads.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::figures::{Figure, Target as Bound};
 use crate::command::Checkout;
 use crate::error::Fault;
-use crate::runtime::local::{Block, ServiceTable, Vip, cluster_address, watch_calls};
+use crate::runtime::local::{Block, ServiceTable, Vip, cluster_address, watch_calls, watch_traffic};
 use crate::runtime::top::TopRequest;
 
 const PORT: u16 = 9090;
@@ -94,8 +94,13 @@ pub async fn measure(checkout: &Checkout, runs: u32) -> anyhow::Result<Vec<Figur
         for ((way, policy, watched), samples) in ways.into_iter().zip(&mut samples) {
             policies.send_replace(Arc::clone(policy));
             let _watching = watched.then(|| {
-                let told = watch_calls(&observer, TopRequest { every: REDRAWN, span: None });
-                AbortOnDropHandle::new(tokio::spawn(told.for_each(|_| std::future::ready(()))))
+                let top = watch_calls(&observer, TopRequest { every: REDRAWN, span: None });
+                // What a page is told of it, written as that is.
+                let dashboard = watch_traffic(&observer).map(|told| drop(serde_json::to_string(&told)));
+                let both = [top.map(drop).boxed(), dashboard.boxed()];
+                both.map(|told| {
+                    AbortOnDropHandle::new(tokio::spawn(told.for_each(|()| std::future::ready(()))))
+                })
             });
             samples
                 .push(measure::measure(way, SPAN).await.map_err(|error| anyhow!("a call failed: {error}"))?);
@@ -157,8 +162,8 @@ fn figures([direct, service, sidecars, guarded, watched]: &[Vec<Sample>; 5]) -> 
         Figure::of("mesh.policy.added.p50", "a policy adds at p50", "us", &enforced)
             .target(Bound::Below(20.0)),
         Figure::of("mesh.policy.rate", "and with a policy: 32 in flight", "/s", &rate(guarded)),
-        Figure::of("mesh.watched.rate", "and with top open: 32 in flight", "/s", &rate(watched)),
-        Figure::of("mesh.watched.cost", "top takes of the calls a second", "%", &watching)
+        Figure::of("mesh.watched.rate", "with top and dashboard open: 32 in flight", "/s", &rate(watched)),
+        Figure::of("mesh.watched.cost", "top and dashboard take of the calls a second", "%", &watching)
             .target(Bound::Below(5.0)),
     ]
 }

@@ -17,14 +17,17 @@ use anyhow::Context as _;
 mod bench;
 mod call;
 mod ci;
+mod dashboard;
 mod doctor;
 mod down;
+mod edges;
 mod fault;
 mod image;
 mod logs;
 mod new;
 mod policy;
 mod smoke;
+mod stat;
 mod status;
 mod tools;
 mod top;
@@ -46,6 +49,9 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Image(args) => image::run(args, colour).await,
         Command::Top(args) => top::run(args, colour).await,
         Command::Fault(args) => fault::run(args).await,
+        Command::Stat(args) => stat::run(args).await,
+        Command::Edges(args) => edges::run(args).await,
+        Command::Dashboard(args) => dashboard::run(args).await,
         Command::Smoke(args) => smoke::run(args, colour).await,
         Command::Doctor(args) => doctor::run(args, colour).await,
         Command::Tools(args) => tools::run(args, colour).await,

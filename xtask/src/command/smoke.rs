@@ -113,6 +113,7 @@ async fn from_nothing(
         timeout: Duration::from_secs(120),
         colour,
         kind: kind::Options { port: args.port, ..kind::Options::default() },
+        dashboard: None,
     };
     let (environment, mut stop_requests) = Environment::open(checkout.clone(), options, chosen, &events)?;
     let outcome = tokio::select! {

@@ -31,6 +31,9 @@ fn table(status: &Status) -> String {
     if let Some(ingress) = &status.ingress {
         let _ = writeln!(text, "ingress {ingress} ({})", status.hosts.join(", "));
     }
+    if let Some(dashboard) = &status.dashboard {
+        let _ = writeln!(text, "dashboard {dashboard}");
+    }
     let mut rows =
         vec![["SERVICE", "READY", "UP-TO-DATE", "ENDPOINTS", "ADDRESS"].map(str::to_owned).to_vec()];
     for deployment in &status.deployments {
@@ -99,10 +102,12 @@ mod tests {
                 endpoints: 2,
             }],
             pods: vec![pod],
+            dashboard: Some("http://127.0.0.1:8081/".into()),
         };
         insta::assert_snapshot!(table(&status), @r"
         local runtime, gRPC, meshed, up 3.0s, pid 7
         ingress 127.0.0.1:8080 (foo.localhost)
+        dashboard http://127.0.0.1:8081/
 
         SERVICE  READY  UP-TO-DATE  ENDPOINTS  ADDRESS
         baz      2/3    3           2          grpc=127.20.0.2:9090

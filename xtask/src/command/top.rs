@@ -1,6 +1,5 @@
 //! `top`: live calls between pods: a screen on a terminal, lines elsewhere.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::process;
 use crate::report::{columns, line_out};
 use crate::runtime::top::{Row, Top, TopRequest};
 
-mod column;
+pub(super) mod column;
 mod draw;
 mod layout;
 mod screen;
@@ -138,14 +137,33 @@ fn table(top: &Top) -> String {
     let mut lines = vec![Column::ALL.map(|column| column.title().to_owned()).to_vec()];
     lines.extend(rated(top).iter().map(|rated| Column::ALL.map(|column| column.text(rated)).to_vec()));
     let mut text = if top.rows.is_empty() { "no calls\n".to_owned() } else { columns(&lines) };
-    if top.missed > 0 {
-        let _ = writeln!(
-            text,
-            "{} more calls came too fast, or were of too many kinds, to be told apart",
-            top.missed
-        );
-    }
+    text.push_str(&missed(top.missed));
     text
+}
+
+/// A line that says how many calls are not among those shown; none where all are.
+pub(super) fn missed(missed: u64) -> String {
+    match missed {
+        0 => String::new(),
+        _ => format!("{missed} more calls came too fast, or were of too many kinds, to be told apart\n"),
+    }
+}
+
+/// The last that is told of what is counted; none when this command was told to stop before.
+pub(super) async fn to_its_end<T>(
+    mut told: BoxStream<'static, anyhow::Result<T>>,
+) -> anyhow::Result<Option<T>> {
+    let mut stop = std::pin::pin!(process::told_to_stop());
+    let mut latest = None;
+    loop {
+        tokio::select! {
+            next = told.next() => match next {
+                Some(next) => latest = Some(next?),
+                None => return latest.map(Some).ok_or_else(|| lost().into()),
+            },
+            () = &mut stop => return Ok(None),
+        }
+    }
 }
 
 #[cfg(test)]

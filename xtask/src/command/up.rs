@@ -6,6 +6,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::args;
 use crate::command::Checkout;
+use crate::dashboard;
 use crate::environment::{Environment, Options};
 use crate::error::{Exit, Fault};
 use crate::plan::Mode;
@@ -61,6 +62,7 @@ async fn stay(
             context: args.context.clone(),
             force_conflicts: args.force_conflicts,
         },
+        dashboard: Some(args.dashboard_port.map_or(dashboard::Port::Usual, dashboard::Port::Named)),
     };
     let chosen = choose(args.runtime, args.context.as_deref())?;
     let (environment, mut stop_requests) = Environment::open(checkout, options, &chosen, events)?;
@@ -197,6 +199,7 @@ fn background_args(args: &args::Up) -> Vec<String> {
     let runtime = clap::ValueEnum::to_possible_value(&args.runtime);
     line.push(format!("--runtime={}", runtime.as_ref().map_or("auto", |value| value.get_name())));
     line.extend(args.port.map(|port| format!("--port={port}")));
+    line.extend(args.dashboard_port.map(|port| format!("--dashboard-port={port}")));
     line.extend(args.context.as_ref().map(|context| format!("--context={context}")));
     line.push(format!("--timeout={}ms", args.timeout.as_millis()));
     line.push("--output=json".to_owned());

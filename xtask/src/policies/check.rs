@@ -1,7 +1,8 @@
 //! What is wrong or odd in the policies of some files, with the place of each.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,12 +13,13 @@ use serde::Serialize;
 
 use super::edges::known_calls;
 use crate::plan::lookup::name;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Mode, Options, Plan, lookup};
 use crate::report::counted;
 use crate::workspace::Spot;
+use crate::workspace::Workspace;
 use crate::workspace::manifests::{Manifests, Sourced};
 use crate::workspace::policies::Policies;
-use crate::workspace::problem::Problem;
+use crate::workspace::problem::{Problem, Problems};
 use crate::workspace::source::Source;
 
 /// The rule of what the API server or Linkerd's webhook would refuse.
@@ -133,6 +135,22 @@ impl Report {
         }
         text
     }
+}
+
+/// Reads policies and judges them with the manifests of a mode. Errors when these make no plan.
+pub fn judge(root: &Path, manifests: &Manifests, grpc: bool, paths: &[PathBuf]) -> Result<Report, Problems> {
+    let deployments = manifests.deployments.iter().map(|own| &own.object);
+    let images: BTreeSet<_> = deployments
+        .flat_map(lookup::containers)
+        .filter_map(|(_, container)| container.image.clone())
+        .collect();
+    let workspace = Workspace::assumed(root.to_owned(), images);
+    let options = Options { mode: Mode { grpc, linkerd: true }, ingress: true };
+    let plan = Plan::new(&workspace, manifests, options)?;
+    let mut problems = Vec::new();
+    let policies = Policies::gather(root, paths, &mut problems);
+    problems.sort();
+    Ok(Report::of(&plan, manifests, &policies, &problems))
 }
 
 impl Told {

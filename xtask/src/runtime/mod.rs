@@ -14,6 +14,7 @@ use crate::build::StaticTarget;
 use crate::error::Fault;
 use crate::plan::Plan;
 use crate::report::event::{Exited, PodState};
+use crate::runtime::stat::{Stat, Traffic};
 use crate::runtime::top::{Top, TopRequest};
 
 pub mod choose;
@@ -21,6 +22,7 @@ pub mod fault;
 pub mod kind;
 pub mod local;
 pub mod policy;
+pub mod stat;
 pub mod top;
 
 /// An environment that runs: what commands ask of it, whichever process runs it.
@@ -43,6 +45,11 @@ pub trait Running: Send + Sync {
         Err(fault::not_there_yet(&self.status().await?.runtime).into())
     }
 
+    /// The same of services and of the edges between them.
+    async fn stat(&self, _request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Stat>>> {
+        Err(Fault::usage("a cluster's proxies are not read yet").hint("--runtime local").into())
+    }
+
     /// Stops everything, gracefully first; says how each pod ended.
     async fn stop(&self) -> anyhow::Result<Vec<Exited>>;
 }
@@ -58,6 +65,21 @@ pub trait Runtime: Running {
     /// Makes what pods need before any can run, beside the build: a cluster.
     async fn prepare(&self, _plan: Arc<Plan>) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    /// What goes on at present, twice a second, for as long as somebody reads. Errors where nothing sees it.
+    fn traffic(&self) -> anyhow::Result<BoxStream<'static, Traffic>> {
+        Err(Fault::usage("a cluster's proxies are not read yet").into())
+    }
+
+    /// Replaces all pods of a Deployment by new ones of the same revision, as `kubectl rollout restart` does.
+    fn restart(&self, _deployment: &str) -> anyhow::Result<()> {
+        Err(Fault::usage("a cluster is not changed from here yet").hint("kubectl rollout restart").into())
+    }
+
+    /// Makes a Deployment have so many pods, until its manifest says another number.
+    fn scale(&self, _deployment: &str, _replicas: u32) -> anyhow::Result<()> {
+        Err(Fault::usage("a cluster is not changed from here yet").hint("kubectl scale").into())
     }
 
     /// How programs are built to run here; none: as for this machine itself.
@@ -139,6 +161,9 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Every pod, by name.
     pub pods: Vec<PodStatus>,
+    /// Where the dashboard is; none where none is served.
+    #[serde(default)]
+    pub dashboard: Option<String>,
 }
 
 /// A Deployment's counts.

@@ -22,6 +22,7 @@ use crate::report;
 use crate::report::event::Exited;
 use crate::runtime::fault::{FaultRequest, FaultState};
 use crate::runtime::policy::{PolicyRequest, PolicyState};
+use crate::runtime::stat::Stat;
 use crate::runtime::top::{Top, TopRequest};
 use crate::runtime::{CallAnswer, CallRequest, Running, Status};
 use crate::state::StateDir;
@@ -114,6 +115,10 @@ impl Running for Session {
 
     async fn fault(&self, request: FaultRequest) -> anyhow::Result<FaultState> {
         self.send(Method::POST, "/fault", serde_json::to_vec(&request)?.into()).await
+    }
+
+    async fn stat(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Stat>>> {
+        Ok(lines(self.answer(Method::POST, "/stat", serde_json::to_vec(&request)?.into()).await?))
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

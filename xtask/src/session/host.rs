@@ -9,7 +9,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::BroadcastStream;
@@ -62,6 +64,7 @@ impl Host {
             .route("/policy", post(policy))
             .route("/top", post(top))
             .route("/fault", post(fault))
+            .route("/stat", post(stat))
             .route("/stop", post(stop_all))
             // Of this user's own commands; many policies are more than the default of 2 MB.
             .layer(DefaultBodyLimit::disable())
@@ -96,12 +99,20 @@ async fn fault(State(served): State<Served>, Json(request): Json<FaultRequest>) 
     answer(served.runtime.fault(request).await)
 }
 
-/// What was counted so far, time after time: one JSON object a line.
 async fn top(State(served): State<Served>, Json(request): Json<TopRequest>) -> Response {
-    match served.runtime.top(request).await {
+    stream(served.runtime.top(request).await)
+}
+
+async fn stat(State(served): State<Served>, Json(request): Json<TopRequest>) -> Response {
+    stream(served.runtime.stat(request).await)
+}
+
+/// What was counted so far, time after time: one JSON object a line.
+fn stream<T: Serialize + 'static>(told: anyhow::Result<BoxStream<'static, anyhow::Result<T>>>) -> Response {
+    match told {
         Ok(told) => {
-            let lines = told.map(|top| {
-                let mut text = serde_json::to_vec(&top?)?;
+            let lines = told.map(|told| {
+                let mut text = serde_json::to_vec(&told?)?;
                 text.push(b'\n');
                 Ok::<_, anyhow::Error>(Bytes::from(text))
             });
@@ -133,7 +144,7 @@ async fn stop_all(State(served): State<Served>) -> Response {
 }
 
 /// An outcome as the client of [`super::attach`] reads it; an error keeps its hint and exit code.
-fn answer<T: serde::Serialize>(outcome: anyhow::Result<T>) -> Response {
+fn answer<T: Serialize>(outcome: anyhow::Result<T>) -> Response {
     match outcome {
         Ok(value) => Json(value).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, Json(super::attach::Refusal::of(&error))).into_response(),

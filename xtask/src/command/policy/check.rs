@@ -1,8 +1,5 @@
 //! `policy check`: what is wrong or odd in policies. Needs nothing running, and no cargo.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
 use anyhow::Context as _;
 use policy::check::Severity;
 
@@ -10,13 +7,11 @@ use super::from_root;
 use crate::args::Output;
 use crate::args::policy::PolicyCheck;
 use crate::error::{Exit, Fault};
-use crate::plan::{Mode, Options, Plan, lookup};
-use crate::policies::check::Report;
+use crate::policies::check::{Report, judge};
 use crate::policies::shipped;
 use crate::report::line_out;
 use crate::workspace::Workspace;
 use crate::workspace::manifests::Manifests;
-use crate::workspace::policies::Policies;
 
 /// Checks, and prints what was found.
 pub fn run(args: &PolicyCheck, colour: bool) -> anyhow::Result<Exit> {
@@ -27,13 +22,13 @@ pub fn run(args: &PolicyCheck, colour: bool) -> anyhow::Result<Exit> {
     })?;
     let manifests = Manifests::read(&root).map_err(Fault::from)?;
     let report = if args.paths.is_empty() {
-        let http = judge(&root, &manifests, false, &[shipped(false)])?;
-        http.and(judge(&root, &manifests, true, &[shipped(true)])?)
+        let http = judge(&root, &manifests, false, &[shipped(false)]).map_err(Fault::from)?;
+        http.and(judge(&root, &manifests, true, &[shipped(true)]).map_err(Fault::from)?)
     } else {
         let paths = from_root(&args.paths, &root)?;
         // The mode changes nothing that a policy could depend on but which protocol is used.
         let grpc = paths.iter().all(|path| path.starts_with(shipped(true)));
-        judge(&root, &manifests, grpc, &paths)?
+        judge(&root, &manifests, grpc, &paths).map_err(Fault::from)?
     };
     match args.output {
         Output::Text => line_out(report.text(colour).trim_end()),
@@ -44,21 +39,6 @@ pub fn run(args: &PolicyCheck, colour: bool) -> anyhow::Result<Exit> {
         () if report.count(Severity::Error) > 0 => Exit::Failed,
         () => Exit::Ok,
     })
-}
-
-fn judge(root: &Path, manifests: &Manifests, grpc: bool, paths: &[PathBuf]) -> Result<Report, Fault> {
-    let deployments = manifests.deployments.iter().map(|own| &own.object);
-    let images: BTreeSet<_> = deployments
-        .flat_map(lookup::containers)
-        .filter_map(|(_, container)| container.image.clone())
-        .collect();
-    let workspace = Workspace::assumed(root.to_owned(), images);
-    let options = Options { mode: Mode { grpc, linkerd: true }, ingress: true };
-    let plan = Plan::new(&workspace, manifests, options).map_err(Fault::from)?;
-    let mut problems = Vec::new();
-    let policies = Policies::gather(root, paths, &mut problems);
-    problems.sort();
-    Ok(Report::of(&plan, manifests, &policies, &problems))
 }
 
 fn json(report: &Report) -> serde_json::Result<String> {

@@ -132,7 +132,7 @@ pub fn percent(part: u64, whole: u64) -> String {
 }
 
 /// Three digits that mean something.
-fn latency(ms: f64) -> String {
+pub fn latency(ms: f64) -> String {
     match ms {
         // What rounds up is shown by the next unit.
         ms if ms < 0.9995 => format!("{:.0}us", ms * 1000.0),

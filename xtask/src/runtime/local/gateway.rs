@@ -12,18 +12,23 @@ use super::address::{Lease, cluster_address};
 use super::endpoints::{ServiceName, ServicePort, ServiceSpec, TargetPort, Watch};
 use super::ingress::{Backend, BackendPort, Ingress, Listeners, Routes, Upstreams, bind};
 use super::node::{METRICS, Node};
+use crate::dashboard::guard::INGRESS_HOST;
 use crate::error::Fault;
 use crate::plan::Plan;
 
 const NAMESPACE: &str = "ingress-nginx";
 const SERVICE: &str = "ingress-nginx-controller";
 const SERVICE_ACCOUNT: &str = "ingress-nginx";
+/// The backend that is no Service: no name of one looks so.
+const DASHBOARD: &str = "xtask/dashboard";
 /// The port of its Service.
 const PORT: u16 = 80;
 
 /// The embedded ingress, from its port to its end.
 pub struct Gateway {
     port: u16,
+    /// Where the dashboard is, which has a host of its own here.
+    dashboard: Option<SocketAddr>,
     /// Until the first plan is applied.
     listeners: Mutex<Option<Listeners>>,
     running: tokio::sync::Mutex<Option<Running>>,
@@ -54,10 +59,11 @@ pub fn service_spec() -> ServiceSpec {
 
 impl Gateway {
     /// Takes the port. Errors when it is taken, with who has it.
-    pub fn bind(port: u16) -> Result<Self, Fault> {
+    pub fn bind(port: u16, dashboard: Option<SocketAddr>) -> Result<Self, Fault> {
         let listeners = bind(port)?;
         let port = listeners.port;
-        Ok(Self { port, listeners: Mutex::new(Some(listeners)), running: tokio::sync::Mutex::new(None) })
+        let (listeners, running) = (Mutex::new(Some(listeners)), tokio::sync::Mutex::new(None));
+        Ok(Self { port, dashboard, listeners, running })
     }
 
     /// Where it answers.
@@ -67,9 +73,12 @@ impl Gateway {
 
     /// Routes by the plan's Ingresses from now on. The first time it also begins to answer.
     pub async fn apply(&self, plan: &Plan, node: &Node) -> anyhow::Result<()> {
-        let routes = Routes::of(&plan.ingresses).map_err(|refused| {
+        let mut routes = Routes::of(&plan.ingresses).map_err(|refused| {
             Fault::usage(refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         })?;
+        if self.dashboard.is_some() {
+            routes.add_host(INGRESS_HOST, Backend::own(DASHBOARD));
+        }
         let mut running = self.running.lock().await;
         if let Some(running) = &*running {
             running.upstreams.learn(&routes, plan, node, running.sidecar.as_ref()).await?;
@@ -81,7 +90,7 @@ impl Gateway {
         let sidecar = if plan.mode.linkerd { Some(self.inject(node).await?) } else { None };
         let endpoint = self.endpoint(sidecar.as_ref());
         node.services.set_external(&service_name(), PORT, vec![endpoint]);
-        let upstreams = Arc::new(Backends::default());
+        let upstreams = Arc::new(Backends { dashboard: self.dashboard, ..Backends::default() });
         upstreams.learn(&routes, plan, node, sidecar.as_ref()).await?;
         let ingress = Ingress::start(listeners, routes, Arc::clone(&upstreams) as _);
         *running = Some(Running { ingress, upstreams, sidecar });
@@ -140,7 +149,10 @@ fn workload() -> Arc<Workload> {
 
 /// Where the backends of the routes are.
 #[derive(Default)]
-struct Backends(RwLock<HashMap<Backend, Reach>>);
+struct Backends {
+    reached: RwLock<HashMap<Backend, Reach>>,
+    dashboard: Option<SocketAddr>,
+}
 
 struct Reach {
     endpoints: Watch,
@@ -157,7 +169,7 @@ impl Backends {
         sidecar: Option<&Injected>,
     ) -> anyhow::Result<()> {
         let mut reached = HashMap::new();
-        for backend in routes.backends() {
+        for backend in routes.backends().filter(|backend| backend.service != DASHBOARD) {
             let (service, namespace) = (&backend.service, &plan.namespace);
             let port = match &backend.port {
                 BackendPort::Number(number) => *number,
@@ -179,14 +191,17 @@ impl Backends {
             };
             reached.insert(backend.clone(), Reach { endpoints, through });
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = reached;
+        *self.reached.write().unwrap_or_else(PoisonError::into_inner) = reached;
         Ok(())
     }
 }
 
 impl Upstreams for Backends {
     fn addresses(&self, backend: &Backend) -> Arc<[SocketAddr]> {
-        let reached = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dashboard) = self.dashboard.filter(|_| backend.service == DASHBOARD) {
+            return Arc::new([dashboard]);
+        }
+        let reached = self.reached.read().unwrap_or_else(PoisonError::into_inner);
         let Some(reach) = reached.get(backend) else { return Arc::new([]) };
         let endpoints = reach.endpoints.borrow();
         match reach.through {

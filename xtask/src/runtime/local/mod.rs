@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -24,11 +24,13 @@ use self::fault::FaultController;
 use self::gateway::Gateway;
 use self::log_file::LogBook;
 use self::node::Node;
+use self::overrides::Overrides;
 use self::policy::PolicyController;
 use self::services::ServiceAddresses;
 use self::template::PodTemplate;
 use super::fault::{FaultRequest, FaultState};
 use super::policy::{Change, Given, PolicyRequest, PolicyState};
+use super::stat::{Stat, Traffic};
 use super::top::{Top, TopRequest};
 use super::{CallAnswer, CallRequest, Image, Images, Running, Runtime, ServiceStatus, Status};
 use crate::command::Checkout;
@@ -52,18 +54,22 @@ pub mod log_file;
 mod model;
 mod node;
 mod output;
+mod overrides;
 mod pod;
 mod policy;
 mod probe;
 mod rollout;
 mod services;
+mod stat;
 mod template;
 mod top;
+mod traffic;
 mod vip;
 
-pub use address::{Block, cluster_address};
+pub use address::{Block, cluster_address, fnv1a};
 pub use endpoints::ServiceTable;
 pub use top::watch as watch_calls;
+pub use traffic::watch as watch_traffic;
 pub use vip::Vip;
 
 /// How long requests may take to end when everything is taken down.
@@ -79,19 +85,26 @@ pub struct Local {
     controllers: RwLock<BTreeMap<String, Arc<Controller>>>,
     plan: RwLock<Option<Arc<Plan>>>,
     audit: Audit,
+    overrides: Mutex<Overrides>,
+    dashboard: Option<SocketAddr>,
     started: Instant,
 }
 
 impl Local {
-    /// Takes the run's addresses and the ingress's port (0: any free one; none: no ingress). Nothing runs
-    /// yet. Errors when an address or the port is taken.
-    pub fn start(checkout: &Checkout, ingress: Option<u16>, events: &Events) -> anyhow::Result<Self> {
+    /// Takes the run's addresses and the ingress's port (0: any free one; none: no ingress), which also leads to a
+    /// dashboard. Nothing runs yet. Errors when an address or the port is taken.
+    pub fn start(
+        checkout: &Checkout,
+        ingress: Option<u16>,
+        dashboard: Option<SocketAddr>,
+        events: &Events,
+    ) -> anyhow::Result<Self> {
         if let Some(limit) = raise_open_files().filter(|limit| *limit < FEW_FILES) {
             let message =
                 format!("at most {limit} files can be open at once: under load, connections will wait");
             events.warn(message, Some("ulimit -n 4096".to_owned()));
         }
-        let gateway = ingress.map(Gateway::bind).transpose()?;
+        let gateway = ingress.map(|port| Gateway::bind(port, dashboard)).transpose()?;
         let cannot =
             |what: &'static str| move |error: std::io::Error| Fault::environment(format!("{what}: {error}"));
         let node = Arc::new(Node {
@@ -108,8 +121,16 @@ impl Local {
             events: events.clone(),
             environment: node::inherited(),
         });
-        let (controllers, plan) = (RwLock::default(), RwLock::default());
-        Ok(Self { node, gateway, controllers, plan, audit: Audit::default(), started: Instant::now() })
+        Ok(Self {
+            node,
+            gateway,
+            controllers: RwLock::default(),
+            plan: RwLock::default(),
+            audit: Audit::default(),
+            overrides: Mutex::default(),
+            dashboard,
+            started: Instant::now(),
+        })
     }
 
     /// Whether this runtime can run a plan, before anything is built. Errors with every reason.
@@ -154,10 +175,11 @@ impl Local {
 #[async_trait]
 impl Runtime for Local {
     async fn apply(&self, plan: Arc<Plan>, images: Images) -> anyhow::Result<()> {
-        let wanted = check(&plan, &images).map_err(|problems| Fault::usage(problems.join("\n")))?;
+        let mut wanted = check(&plan, &images).map_err(|problems| Fault::usage(problems.join("\n")))?;
         self.node.policies.set_plan(crate::plan::objects(&plan));
         self.serve(&plan).await?;
         let mut controllers = self.controllers.write().unwrap_or_else(PoisonError::into_inner);
+        self.overrides.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut wanted);
         controllers.retain(|name, controller| {
             let kept = wanted.contains_key(name);
             if !kept {
@@ -191,6 +213,26 @@ impl Runtime for Local {
         Ok(())
     }
 
+    fn restart(&self, deployment: &str) -> anyhow::Result<()> {
+        self.change(deployment, |wanted, _, overrides| {
+            let at = Timestamp::now().to_string();
+            wanted.template = Arc::new(wanted.template.restarted(&at));
+            overrides.restart(deployment, at);
+        })
+    }
+
+    fn scale(&self, deployment: &str, replicas: u32) -> anyhow::Result<()> {
+        self.change(deployment, |wanted, written, overrides| {
+            wanted.rules.desired.replicas = replicas;
+            overrides.scale(deployment, written, replicas);
+        })
+    }
+
+    fn traffic(&self) -> anyhow::Result<BoxStream<'static, Traffic>> {
+        self.sees_calls()?;
+        Ok(traffic::watch(&self.node.observer))
+    }
+
     fn ingress(&self) -> Option<SocketAddr> {
         self.gateway.as_ref().map(Gateway::address)
     }
@@ -214,6 +256,7 @@ impl Running for Local {
             pid: Some(std::process::id()),
             uptime_seconds: self.started.elapsed().as_secs(),
             ingress: self.ingress().map(|address| address.to_string()),
+            dashboard: self.dashboard.map(crate::dashboard::url),
             ..Status::default()
         };
         if let Some(plan) = &plan {
@@ -272,16 +315,17 @@ impl Running for Local {
     }
 
     async fn top(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Top>>> {
-        if self.plan().is_some_and(|plan| !plan.mode.linkerd) {
-            return Err(Fault::usage("nothing sees calls without sidecars")
-                .hint("cargo xtask down, then cargo xtask up --linkerd with its other options")
-                .into());
-        }
+        self.sees_calls()?;
         Ok(top::watch(&self.node.observer, request).map(Ok).boxed())
     }
 
     async fn fault(&self, request: FaultRequest) -> anyhow::Result<FaultState> {
         Ok(self.change_faults(request)?)
+    }
+
+    async fn stat(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Stat>>> {
+        self.sees_calls()?;
+        Ok(stat::watch(&self.node.observer, request).map(Ok).boxed())
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {
@@ -303,6 +347,32 @@ impl Running for Local {
 }
 
 impl Local {
+    /// Changes what is wanted of a Deployment; also given the replicas of its manifest.
+    fn change(
+        &self,
+        deployment: &str,
+        change: impl FnOnce(&mut Wanted, u32, &mut Overrides),
+    ) -> anyhow::Result<()> {
+        // Held, so that no apply comes between.
+        let controllers = self.controllers.write().unwrap_or_else(PoisonError::into_inner);
+        let Some((controller, plan)) = controllers.get(deployment).zip(self.plan()) else {
+            return Err(Fault::usage(format!("no service `{deployment}` is up")).into());
+        };
+        let mut wanted = controller.wanted();
+        let mut overrides = self.overrides.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut wanted, plan.replicas(deployment), &mut overrides);
+        controller.want(wanted);
+        Ok(())
+    }
+
+    fn sees_calls(&self) -> Result<(), Fault> {
+        if self.plan().is_some_and(|plan| !plan.mode.linkerd) {
+            return Err(Fault::usage("nothing sees calls without sidecars")
+                .hint("cargo xtask down, then cargo xtask up --linkerd with its other options"));
+        }
+        Ok(())
+    }
+
     fn tell_policies(&self, changes: &[Change]) {
         let changes = super::policy::changed(changes);
         if !changes.is_empty() {

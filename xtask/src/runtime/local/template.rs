@@ -16,6 +16,9 @@ use crate::runtime::Images;
 /// Opaque by default in Linkerd (`config.linkerd.io/opaque-ports`).
 const OPAQUE_PORTS: [u16; 8] = [25, 587, 3306, 4444, 5432, 6379, 9300, 11211];
 
+/// The label that tells revisions apart.
+const HASH: &str = "pod-template-hash";
+
 /// Kubernetes' characters for generated names: no vowels, so no words.
 const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -158,9 +161,24 @@ impl PodTemplate {
             opaque_ports,
             annotations,
         };
-        template.hash = hash(&template);
-        template.labels.insert("pod-template-hash".into(), template.hash.clone());
+        template.name_content();
         if wrong.is_empty() { Ok((template, rules)) } else { Err(wrong) }
+    }
+
+    /// The same, made anew at this time, so that it is another revision: what `kubectl rollout restart` changes.
+    #[must_use]
+    pub fn restarted(&self, at: &str) -> Self {
+        let mut template = self.clone();
+        template.annotations.insert("kubectl.kubernetes.io/restartedAt".into(), at.to_owned());
+        template.hash.clear();
+        template.labels.remove(HASH);
+        template.name_content();
+        template
+    }
+
+    fn name_content(&mut self) {
+        self.hash = hash(self);
+        self.labels.insert(HASH.into(), self.hash.clone());
     }
 
     /// The pods of this template, as policies see them.

@@ -51,8 +51,16 @@ fn bed() -> Bed {
         environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
     });
     let (controllers, plan) = (RwLock::default(), RwLock::default());
-    let local =
-        Local { node, gateway: None, controllers, plan, audit: Audit::default(), started: Instant::now() };
+    let local = Local {
+        node,
+        gateway: None,
+        controllers,
+        plan,
+        audit: Audit::default(),
+        overrides: Mutex::default(),
+        dashboard: None,
+        started: Instant::now(),
+    };
     Bed { local, events, logs }
 }
 
@@ -365,4 +373,32 @@ async fn a_meshed_pod_is_reached_through_its_sidecar_and_calls_through_it() {
     TcpStream::connect(bar).await.unwrap();
     bed.stop().await.unwrap();
     TcpStream::connect(bar).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_restart_makes_all_pods_anew_and_a_scale_lasts_until_the_manifest_says_another_number() {
+    let bed = bed();
+    let wanted = |replicas: u32| {
+        plan(&[runs("baz", "while :; do sleep 0.01; done", &json!({"replicas": replicas}), &json!({}))])
+    };
+    let ready = |count: usize| {
+        move |pods: &[PodStatus]| pods.len() == count && pods.iter().all(|pod| pod.state == PodState::Ready)
+    };
+    let names = |pods: &[PodStatus]| pods.iter().map(|pod| pod.name.clone()).collect::<BTreeSet<_>>();
+    bed.apply(wanted(2), images()).await.unwrap();
+    let first = names(&pods(&bed, ready(2)).await);
+    bed.restart("baz").unwrap();
+    let is_new = |pods: &[PodStatus]| ready(2)(pods) && names(pods).is_disjoint(&first);
+    let second = names(&pods(&bed, is_new).await);
+    bed.scale("baz", 3).unwrap();
+    let third = names(&pods(&bed, ready(3)).await);
+    assert!(third.is_superset(&second));
+    // What was changed by hand stays when something else is applied.
+    bed.apply(wanted(2), images()).await.unwrap();
+    bed.ready().await.unwrap();
+    assert_eq!(names(&pods(&bed, ready(3)).await), third);
+    bed.apply(wanted(1), images()).await.unwrap();
+    pods(&bed, ready(1)).await;
+    assert!(bed.restart("qux").is_err() && bed.scale("qux", 1).is_err());
+    bed.stop().await.unwrap();
 }

@@ -1,27 +1,37 @@
 //! The calls between pods, as their sidecars count them while somebody asks.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use mesh::{Calls, Counted, Counting, Observer, Party, Protocol};
+use futures_util::{Stream, StreamExt as _};
+use mesh::{Calls, Counted, Counting, Identity, Observer, Party, Protocol};
 
 use super::address::KUBELET;
 use crate::runtime::top::{Call, Row, Top, TopRequest};
 
 /// What is called from now on.
 pub fn watch(observer: &Observer, request: TopRequest) -> BoxStream<'static, Top> {
-    let counting = Counting::start(observer, KUBELET.into());
+    counted(observer, request)
+        .map(|(counting, time, last)| counting.read(|calls| tell(calls, time, last)))
+        .boxed()
+}
+
+/// What was counted, how long, and whether it ends there: time after time, until the stream is dropped.
+pub fn counted(
+    observer: &Observer,
+    request: TopRequest,
+) -> impl Stream<Item = (Arc<Counting>, Duration, bool)> + Send + use<> {
+    let counting = Arc::new(Counting::start(observer, KUBELET.into()));
     let start = Instant::now();
-    let told = futures_util::stream::unfold(Some(counting), move |counting| async move {
+    futures_util::stream::unfold(Some(counting), move |counting| async move {
         let counting = counting?;
         let left = request.span.map(|span| span.saturating_sub(start.elapsed()));
         let last = left.is_some_and(|left| left <= request.every);
         tokio::time::sleep(left.filter(|_| last).unwrap_or(request.every)).await;
-        let top = counting.read(|calls| tell(calls, start.elapsed(), last));
-        Some((top, (!last).then_some(counting)))
-    });
-    told.boxed()
+        let next = (!last).then(|| Arc::clone(&counting));
+        Some(((counting, start.elapsed(), last), next))
+    })
 }
 
 /// What was counted in that time, the most frequent first.
@@ -31,7 +41,8 @@ fn tell(calls: &Calls, time: Duration, last: bool) -> Top {
     Top { seconds: time.as_secs_f64(), rows, missed: calls.missed(), last }
 }
 
-fn row(call: &mesh::Call, counted: &Counted) -> Row {
+/// A row as people read it.
+pub fn row(call: &mesh::Call, counted: &Counted) -> Row {
     let ms = |latency: Duration| latency.as_secs_f64() * 1000.0;
     let (source, source_deployment) = name(&call.source);
     let (destination, destination_deployment) = name(&call.destination);
@@ -50,23 +61,25 @@ fn row(call: &mesh::Call, counted: &Counted) -> Row {
             method: call.method.to_string(),
             path: call.path.clone(),
         },
-        count: counted.count,
-        successes: counted.successes,
-        denied: counted.denied,
+        count: counted.tally.count,
+        successes: counted.tally.successes,
+        denied: counted.tally.denied,
         best_ms: ms(counted.best),
         worst_ms: ms(counted.worst),
         last_ms: ms(counted.last),
     }
 }
 
+/// `name.namespace` of `name.namespace.serviceaccount.identity...`: whose it is says enough.
+pub fn account(identity: &Identity) -> String {
+    identity.as_str().split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
 /// A name, and of a pod its Deployment.
 fn name(party: &Party) -> (String, Option<String>) {
     match party {
         Party::Pod(workload) => (workload.pod.clone(), Some(workload.deployment.clone())),
-        // `name.namespace.serviceaccount.identity...`: whose it is says enough.
-        Party::Identity(identity) => {
-            (identity.as_str().split('.').take(2).collect::<Vec<_>>().join("."), None)
-        }
+        Party::Identity(identity) => (account(identity), None),
         Party::Address(address) => (address.to_string(), None),
         Party::Service(authority) => (authority.to_string(), None),
         Party::Unknown => ("unknown".to_owned(), None),

@@ -17,6 +17,13 @@ pub struct Backend {
     pub options: Options,
 }
 
+impl Backend {
+    /// One that no Ingress names, and that is no Service.
+    pub fn own(name: &str) -> Self {
+        Self { service: name.to_owned(), port: BackendPort::Number(0), options: Options::default() }
+    }
+}
+
 /// A Service's port, as an Ingress names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BackendPort {

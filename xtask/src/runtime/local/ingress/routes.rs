@@ -64,6 +64,15 @@ impl Routes {
         if table.refused.is_empty() { Ok(table.routes) } else { Err(table.refused) }
     }
 
+    /// Also takes a host that no Ingress claims, by name or by a wildcard.
+    pub fn add_host(&mut self, host: &str, backend: Backend) {
+        let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        if !wildcard.is_some_and(|name| self.hosts.contains_key(&name)) {
+            let paths = Paths { default: Some(backend), ..Paths::default() };
+            self.hosts.entry(host.to_owned()).or_insert(paths);
+        }
+    }
+
     /// The backend for a request to `host` (with or without a port) and `path` (no query), or none.
     pub fn find(&self, host: &str, path: &str) -> Option<&Backend> {
         let path = normalize(path);

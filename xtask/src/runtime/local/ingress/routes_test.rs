@@ -54,6 +54,19 @@ fn an_exact_host_goes_before_a_wildcard_before_none() {
 }
 
 #[test]
+fn a_host_of_ones_own_is_taken_where_no_ingress_claims_it() {
+    let with_own = |rules: &[(&str, &str, &str, &str)]| {
+        let mut routes = routes(rules);
+        routes.add_host("own.localhost", Backend::own("own"));
+        service(&routes, "own.localhost:8080", "/any/path").to_owned()
+    };
+    assert_eq!(with_own(&[("foo.localhost", "Prefix", "/", "foo")]), "own");
+    assert_eq!(with_own(&[("", "Prefix", "/", "any")]), "own", "who claims none in particular claims it not");
+    assert_eq!(with_own(&[("own.localhost", "Prefix", "/", "foo")]), "foo");
+    assert_eq!(with_own(&[("*.localhost", "Prefix", "/", "wild")]), "wild");
+}
+
+#[test]
 fn prefix_goes_by_elements_and_implementation_specific_by_characters() {
     let routes =
         routes(&[("h", "Prefix", "/a/b", "elements"), ("h", "ImplementationSpecific", "/c/d", "characters")]);
