@@ -31,13 +31,20 @@ fn ask(at: SocketAddr, line: &str, headers: &[(&str, &str)], body: &str) -> (u16
     (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
 }
 
-/// The first thing that a page is told: the run's token is in it.
-fn hello(at: SocketAddr, host: &str) -> Value {
+/// What a page is told under this name, time after time.
+fn told(at: SocketAddr, host: &str, name: &str) -> impl Iterator<Item = Value> + use<> {
     let mut stream = TcpStream::connect(at).unwrap();
     write!(stream, "GET /live HTTP/1.1\r\nhost: {host}\r\n\r\n").unwrap();
-    let lines = BufReader::new(stream).lines().map(Result::unwrap);
-    let mut data = lines.skip_while(|line| line != "event: hello").skip(1);
-    serde_json::from_str(data.next().unwrap().strip_prefix("data: ").unwrap()).unwrap()
+    let (mut lines, name) = (BufReader::new(stream).lines().map(Result::unwrap), format!("event: {name}"));
+    std::iter::from_fn(move || {
+        lines.find(|line| *line == name)?;
+        Some(serde_json::from_str(lines.next()?.strip_prefix("data: ").unwrap()).unwrap())
+    })
+}
+
+/// The first thing that a page is told: the run's token is in it.
+fn hello(at: SocketAddr, host: &str) -> Value {
+    told(at, host, "hello").next().unwrap()
 }
 
 /// The addresses that a process listens on, as the kernel knows them.
@@ -173,4 +180,31 @@ fn nobody_else_reads_or_acts() {
     let output = other.run(&args);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     assert!(text(&output).contains(&format!("cannot listen on 127.0.0.1:{port}")), "{}", text(&output));
+}
+
+#[test]
+fn without_sidecars_connections_show_who_is_pinned() {
+    let checkout = Checkout::new("dashboard-pinned");
+    let up = checkout.up(&["--grpc", "--no-watch", "--dashboard-port", "0"]);
+    up.ready();
+    let at = dashboard(&checkout);
+    let mut traffic = told(at, &at.to_string(), "traffic");
+    let pairs = |traffic: &Value| -> Vec<(String, u64)> {
+        let word = |own: &Value, field: &str| own[field].as_str().unwrap().to_owned();
+        let pair = |own: &Value| {
+            let ends = [word(own, "source_deployment"), word(own, "destination_deployment")];
+            (ends.join(" -> "), own["open"].as_u64().unwrap())
+        };
+        traffic["connections"].as_array().unwrap().iter().map(pair).collect()
+    };
+    // Each client has one connection, and so one pod of three.
+    let wanted = ["bar -> baz", "foo -> bar", "foo -> baz"].map(|pair| (pair.to_owned(), 1));
+    let pinned = |traffic: &Value| {
+        let mut pairs = pairs(traffic);
+        pairs.sort();
+        pairs == wanted
+    };
+    let found = traffic.by_ref().take(600).find(pinned);
+    let found = found.unwrap_or_else(|| panic!("{:#}", traffic.next().unwrap()));
+    assert_eq!(found["blind"], "nothing sees calls without sidecars");
 }

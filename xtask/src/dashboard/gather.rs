@@ -13,6 +13,8 @@ use super::topology::Topology;
 use super::{Served, policies};
 use crate::plan::Plan;
 use crate::runtime::Status;
+use crate::runtime::fault::FaultRequest;
+use crate::runtime::stat::OpenConnections;
 
 /// How often it is looked at what runs.
 const LOOK: Duration = Duration::from_millis(500);
@@ -44,7 +46,7 @@ struct Planned<'a> {
 
 async fn status(served: Arc<Served>) {
     let mut pages = served.pages.subscribe();
-    let mut before = Status::default();
+    let mut before = None;
     let mut planned: Option<Arc<Plan>> = None;
     while pages.wait_for(|open| *open > 0).await.is_ok() {
         let (workspace, plan) = (served.current)();
@@ -67,9 +69,13 @@ async fn status(served: Arc<Served>) {
             // Time passes without being told.
             same.uptime_seconds = 0;
             same.pods.iter_mut().for_each(|pod| pod.age_seconds = 0);
-            if same != before {
-                tell(&served.status, &Now { at: Timestamp::now().as_millisecond(), status: &status });
-                before = same;
+            let faults = served.runtime.fault(FaultRequest::List).await.unwrap_or_default().faults;
+            let faults = faults.iter().map(|own| format!("{}: {}", own.spec.of(), own.spec.effects()));
+            let now = (same, faults.collect::<Vec<_>>());
+            if before.as_ref() != Some(&now) {
+                let at = Timestamp::now().as_millisecond();
+                tell(&served.status, &Now { at, faults: &now.1, status: &status });
+                before = Some(now);
             }
         }
         tokio::time::sleep(LOOK).await;
@@ -81,14 +87,17 @@ async fn status(served: Arc<Served>) {
 struct Now<'a> {
     /// Milliseconds since 1970.
     at: i64,
+    /// The faults on purpose, in words.
+    faults: &'a [String],
     #[serde(flatten)]
     status: &'a Status,
 }
 
-/// Why there are no calls to show.
+/// Why there are no calls to show, and what is known in their place.
 #[derive(Serialize)]
 struct Blind {
     blind: String,
+    connections: Vec<OpenConnections>,
 }
 
 async fn traffic(served: Arc<Served>) {
@@ -96,8 +105,9 @@ async fn traffic(served: Arc<Served>) {
     while pages.wait_for(|open| *open > 0).await.is_ok() {
         match served.runtime.traffic() {
             Err(error) => {
-                tell(&served.traffic, &Blind { blind: error.to_string() });
-                tokio::time::sleep(LINGER).await;
+                let connections = served.runtime.connections();
+                tell(&served.traffic, &Blind { blind: error.to_string(), connections });
+                tokio::time::sleep(LOOK).await;
             }
             Ok(mut told) => loop {
                 let next = tokio::select! {

@@ -14,7 +14,7 @@ use crate::build::StaticTarget;
 use crate::error::Fault;
 use crate::plan::Plan;
 use crate::report::event::{Exited, PodState};
-use crate::runtime::stat::{Stat, Traffic};
+use crate::runtime::stat::{OpenConnections, Stat, Traffic};
 use crate::runtime::top::{Top, TopRequest};
 
 pub mod choose;
@@ -70,6 +70,11 @@ pub trait Runtime: Running {
     /// What goes on at present, twice a second, for as long as somebody reads. Errors where nothing sees it.
     fn traffic(&self) -> anyhow::Result<BoxStream<'static, Traffic>> {
         Err(Fault::usage("a cluster's proxies are not read yet").into())
+    }
+
+    /// The connections that Services' addresses carry, by the pods at their ends; none where that is not known.
+    fn connections(&self) -> Vec<OpenConnections> {
+        Vec::new()
     }
 
     /// Replaces all pods of a Deployment by new ones of the same revision, as `kubectl rollout restart` does.

@@ -76,6 +76,21 @@ pub struct Stat {
     pub last: bool,
 }
 
+/// Connections that are open between two pods, by way of a Service's address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenConnections {
+    /// The client's pod.
+    pub source: String,
+    /// Its Deployment.
+    pub source_deployment: String,
+    /// The pod that they were given to.
+    pub destination: String,
+    /// Its Deployment.
+    pub destination_deployment: String,
+    /// How many.
+    pub open: u64,
+}
+
 /// What goes on at present: what the dashboard shows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Traffic {

@@ -15,7 +15,7 @@ struct Shot {
     size: Size,
 }
 
-const WIDE: Size = Size { width: 1280, height: 1000, scale: 1.0, dark: false };
+const WIDE: Size = Size { width: 1280, height: 920, scale: 1.0, dark: false };
 const NARROW: Size = Size { width: 390, height: 844, scale: 1.5, dark: true };
 
 /// What the README shows.

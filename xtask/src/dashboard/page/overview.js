@@ -10,6 +10,7 @@ const POINTS = 60;
 let plan = null;
 let status = null;
 let traffic = null;
+let connections = [];
 let told = 0;
 const past = [];
 
@@ -24,6 +25,7 @@ export function start() {
   });
   on("traffic", (value) => {
     traffic = value.blind ? null : value;
+    connections = value.connections || [];
     $("blind").hidden = !value.blind;
     if (value.blind) text($("blind"), `No calls are shown: ${value.blind}. Bring it up with --linkerd to see them.`);
     if (traffic) {
@@ -58,6 +60,8 @@ function render() {
   requestAnimationFrame(() => {
     waiting = false;
     if (!plan || !status) return;
+    $("faults").hidden = !status.faults.length;
+    text($("faults"), `Faults on purpose: ${status.faults.join("; ")}`);
     tiles();
     graph();
     services();
@@ -127,6 +131,7 @@ function graph() {
     return { name: own, kind: "service", state, line: `${deployment.ready}/${deployment.desired} ready${calls}` };
   });
   draw($("graph"), drawn, all);
+  $("edges").parentElement.hidden = !traffic;
   text($("window"), traffic ? `of the last ${Math.max(1, Math.round(seconds))} s` : "");
   keyed($("edges").tBodies[0], all, (edge) => `${edge.from}>${edge.to}`,
     () => h("tr", null, h("th", { scope: "row" }), ...Array.from({ length: 8 }, (_, at) => h("td", { class: at ? "n" : null }))),
@@ -207,8 +212,11 @@ function service(own) {
 }
 
 function spread() {
+  text($("spread-hint"), traffic ? "which pods a client's calls reach" : "which pods a client's connections reach");
   const pairs = new Map();
-  for (const row of traffic?.rows || []) {
+  // Without sidecars, connections are what is known: a gRPC client has one.
+  const rows = traffic ? traffic.rows : connections.map((own) => ({ ...own, recent: own.open }));
+  for (const row of rows) {
     const to = row.destination_deployment;
     if (!to || !row.recent) continue;
     const from = row.source_deployment || (row.source.endsWith(`.${plan.topology.ingress_namespace}`) ? INGRESS : row.source);
@@ -222,7 +230,7 @@ function spread() {
     for (const pod of status.pods) if (pod.deployment === pair.to && !pair.pods.has(pod.name)) pair.pods.set(pod.name, 0);
   }
   if (!shown.length) {
-    $("spread").replaceChildren(h("p", { class: "empty" }, traffic ? "no calls lately" : "nothing sees calls without sidecars"));
+    $("spread").replaceChildren(h("p", { class: "empty" }, traffic ? "no calls lately" : "no connections between pods"));
     return;
   }
   $("spread").querySelector(".empty")?.remove();
@@ -240,7 +248,7 @@ function spread() {
         (line, [pod, count]) => {
           text(line.children[0], pod.startsWith(`${pair.to}-`) ? pod.slice(pair.to.length + 1) : pod);
           line.querySelector("i").style.width = `${(count / pair.all) * 100}%`;
-          text(line.children[2], `${Math.round((count / pair.all) * 100)} %`);
+          text(line.children[2], traffic ? `${Math.round((count / pair.all) * 100)} %` : String(count));
         });
     });
 }

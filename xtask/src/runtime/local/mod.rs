@@ -30,7 +30,7 @@ use self::services::ServiceAddresses;
 use self::template::PodTemplate;
 use super::fault::{FaultRequest, FaultState};
 use super::policy::{Change, Given, PolicyRequest, PolicyState};
-use super::stat::{Stat, Traffic};
+use super::stat::{OpenConnections, Stat, Traffic};
 use super::top::{Top, TopRequest};
 use super::{CallAnswer, CallRequest, Image, Images, Running, Runtime, ServiceStatus, Status};
 use crate::command::Checkout;
@@ -45,6 +45,7 @@ mod address;
 mod audit;
 mod backoff;
 mod client;
+mod connections;
 mod controller;
 mod endpoints;
 mod fault;
@@ -211,6 +212,12 @@ impl Runtime for Local {
             }
         }
         Ok(())
+    }
+
+    fn connections(&self) -> Vec<OpenConnections> {
+        let progress = self.controllers().into_iter().map(|controller| controller.progress());
+        let pods: Vec<_> = progress.flat_map(|own| own.pods).map(|(pod, _)| pod).collect();
+        self.node.addresses.connections().between(&pods)
     }
 
     fn restart(&self, deployment: &str) -> anyhow::Result<()> {

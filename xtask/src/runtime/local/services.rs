@@ -5,12 +5,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::address::{Block, Lease, served_port};
+use super::connections::Connections;
 use super::endpoints::{ServiceName, ServiceSpec, ServiceTable};
 use super::vip::Vip;
 
 /// Where Services are served. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct ServiceAddresses(Arc<Mutex<BTreeMap<ServiceName, Served>>>);
+pub struct ServiceAddresses {
+    served: Arc<Mutex<BTreeMap<ServiceName, Served>>>,
+    connections: Connections,
+}
 
 #[derive(Debug)]
 struct Served {
@@ -30,7 +34,7 @@ impl ServiceAddresses {
     ) -> Result<(), String> {
         let wanted: Vec<u16> = spec.ports.keys().copied().collect();
         table.set_service(name.clone(), spec);
-        let mut served = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         if !served.contains_key(name) {
             let lease = block.service().ok_or("no loopback address is left for another Service")?;
             served.insert(name.clone(), Served { lease, ports: BTreeMap::new() });
@@ -41,7 +45,8 @@ impl ServiceAddresses {
             let Some(endpoints) = table.subscribe(&name.1, &name.0, port) else { continue };
             if !service.ports.contains_key(&port) {
                 let addr = SocketAddr::from((service.lease.ip(), served_port(port)));
-                let vip = Vip::start(addr, endpoints).map_err(|e| format!("cannot listen on {addr}: {e}"))?;
+                let vip = Vip::known(addr, endpoints, self.connections.clone())
+                    .map_err(|e| format!("cannot listen on {addr}: {e}"))?;
                 service.ports.insert(port, vip);
             }
         }
@@ -50,7 +55,7 @@ impl ServiceAddresses {
 
     /// Serves only these Services from now on.
     pub fn keep(&self, table: &ServiceTable, names: &[ServiceName]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| {
             let kept = names.contains(name);
             if !kept {
                 table.remove_service(name);
@@ -59,9 +64,14 @@ impl ServiceAddresses {
         });
     }
 
+    /// The connections that all of them carry.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     /// Where a Service's port is served.
     pub fn address(&self, service: &str, namespace: &str, port: u16) -> Option<SocketAddr> {
-        let served = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         Some(served.get(&(namespace.to_owned(), service.to_owned()))?.ports.get(&port)?.addr())
     }
 }

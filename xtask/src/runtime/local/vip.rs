@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::address::random;
+use super::connections::Connections;
 use super::endpoints::Watch;
 
 /// One served Service port. Dropped, it takes no new connections; those it carries go on until they end.
@@ -23,9 +24,14 @@ pub struct Vip {
 impl Vip {
     /// Serves `addr`. Errors when it cannot be listened on.
     pub fn start(addr: SocketAddr, endpoints: Watch) -> io::Result<Self> {
+        Self::known(addr, endpoints, Connections::default())
+    }
+
+    /// The same; what it carries is among `connections`.
+    pub fn known(addr: SocketAddr, endpoints: Watch, connections: Connections) -> io::Result<Self> {
         // Tried once here, so that an address that is taken is known before anything starts.
         drop(listen(addr)?);
-        let accepting = tokio::spawn(serve(addr, endpoints)).abort_handle();
+        let accepting = tokio::spawn(serve(addr, endpoints, connections)).abort_handle();
         Ok(Self { addr, accepting })
     }
 
@@ -49,20 +55,20 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Listens while there are endpoints: without any, a connection is refused, as by kube-proxy's REJECT rule.
-async fn serve(addr: SocketAddr, mut endpoints: Watch) {
+async fn serve(addr: SocketAddr, mut endpoints: Watch, connections: Connections) {
     loop {
         if endpoints.wait_for(|endpoints| !endpoints.is_empty()).await.is_err() {
             return;
         }
         match listen(addr) {
-            Ok(listener) => accept(&listener, &mut endpoints).await,
+            Ok(listener) => accept(&listener, &mut endpoints, &connections).await,
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
 /// Takes connections until there are no endpoints.
-async fn accept(listener: &TcpListener, endpoints: &mut Watch) {
+async fn accept(listener: &TcpListener, endpoints: &mut Watch, connections: &Connections) {
     loop {
         tokio::select! {
             // Readiness first: a connection is never given to a pod that has just left.
@@ -73,9 +79,13 @@ async fn accept(listener: &TcpListener, endpoints: &mut Watch) {
                 }
             }
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
+                Ok((client, from)) => {
                     let chosen = pick(&endpoints.borrow());
-                    tokio::spawn(carry(client, chosen));
+                    let known = chosen.map(|pod| connections.carry(from, pod));
+                    tokio::spawn(async move {
+                        carry(client, chosen).await;
+                        drop(known);
+                    });
                 }
                 // Out of files, most likely: the connection stays in the queue meanwhile.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
