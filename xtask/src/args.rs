@@ -142,6 +142,12 @@ pub struct Up {
     /// Take over what somebody else changed in the cluster
     #[arg(long)]
     pub force_conflicts: bool,
+    /// Replace changed programs in running containers before the rollout (the default; kind)
+    #[arg(long, overrides_with = "no_live")]
+    pub live: bool,
+    /// Bring changed programs by rollouts alone (kind)
+    #[arg(long)]
+    pub no_live: bool,
     /// The ingress's port on 127.0.0.1 (8080 by default); 0 takes a free one (local)
     #[arg(long)]
     pub port: Option<u16>,

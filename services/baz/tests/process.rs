@@ -5,13 +5,18 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
 fn baz(vars: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baz"));
+    of(env!("CARGO_BIN_EXE_baz").as_ref(), vars)
+}
+
+fn of(program: &Path, vars: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
     let ports = [("BIND_ADDRESS", "127.0.0.1"), ("HTTP_PORT", "0"), ("GRPC_PORT", "0"), ("ADMIN_PORT", "0")];
     command.env_clear().envs(ports).envs(vars.iter().copied());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -45,6 +50,49 @@ fn it_ends_well_on_sigterm_and_on_sigint() {
         signal(&child, asked);
         assert!(child.wait().unwrap().success());
     }
+}
+
+/// Asks and reads the answer, over a connection of its own.
+fn ask(address: &str) -> String {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: baz\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn on_sigusr2_its_file_is_executed_anew_and_no_request_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("baz");
+    std::fs::copy(env!("CARGO_BIN_EXE_baz"), &program).unwrap();
+    let mut child = of(&program, &[]).spawn().unwrap();
+    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let first = addresses(&mut log);
+    let (end, ends) = std::sync::mpsc::channel();
+    let address = first[0].clone();
+    let asking = std::thread::spawn(move || {
+        let mut count = 0;
+        while ends.try_recv().is_err() {
+            assert!(ask(&address).starts_with("HTTP/1.1 200 OK"));
+            count += 1;
+        }
+        count
+    });
+    for _ in 0..3 {
+        // As a file is replaced that is being executed: another is put in its place.
+        let new = directory.path().join("new");
+        std::fs::copy(env!("CARGO_BIN_EXE_baz"), &new).unwrap();
+        std::fs::rename(&new, &program).unwrap();
+        signal(&child, Signal::USR2);
+        assert_eq!(addresses(&mut log), first);
+        assert!(ask(&first[0]).starts_with("HTTP/1.1 200 OK"));
+    }
+    end.send(()).unwrap();
+    assert!(asking.join().unwrap() > 0);
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    assert!(TcpStream::connect(&first[0]).is_err());
 }
 
 #[test]

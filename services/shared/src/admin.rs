@@ -19,18 +19,18 @@ use tonic_health::{
 };
 
 /// Says whether the process serves. `livez` holds until it ends; `readyz` and gRPC health hold until it
-/// drains.
+/// drains, unless it hands over.
 pub(crate) struct Health {
     /// Cancelled once the process drains.
-    pub(crate) draining: CancellationToken,
+    draining: CancellationToken,
     reporter: HealthReporter,
     /// The gRPC services whose health clients may ask for; the empty name is the process as a whole.
     services: Vec<&'static str>,
 }
 
 impl Health {
-    /// Not ready any more.
-    pub(crate) async fn drain(&self) {
+    /// From now on.
+    pub(crate) async fn not_ready(&self) {
         self.draining.cancel();
         self.report(ServingStatus::NotServing).await;
     }

@@ -13,6 +13,7 @@ mod call_grpc;
 mod call_http;
 pub mod env;
 mod grpc;
+mod handover;
 mod http;
 mod log;
 pub mod metrics;

@@ -20,7 +20,7 @@ use tracing::{error, info};
 use crate::{
     env::Env,
     log,
-    serve::{Listeners, Servers},
+    serve::{Ending, Listeners, Servers},
 };
 
 /// What every process reads from its environment.
@@ -134,5 +134,9 @@ fn bracketed(ip: IpAddr) -> String {
 
 /// Serves the admin port of a process that answers no requests, until `shutdown`.
 pub async fn serve_admin(admin: TcpListener, registry: Registry, shutdown: impl Future<Output = ()>) {
-    Servers::new(registry).run(Listeners { http: None, grpc: None, admin }, shutdown).await;
+    let stop = async {
+        shutdown.await;
+        Ending::Stop
+    };
+    Servers::new(registry).run(Listeners { http: None, grpc: None, admin }, stop).await;
 }

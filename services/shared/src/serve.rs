@@ -22,6 +22,15 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for the admin port, where nobody waits for more than a probe.
 const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// Why a process stops serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It ends, and its clients go elsewhere.
+    Stop,
+    /// The next version of its program goes on in its place: probes shall not notice.
+    Handover,
+}
+
 /// Bound ports.
 pub struct Listeners {
     /// HTTP, of a process that answers requests.
@@ -56,12 +65,12 @@ impl Servers {
         self.grpc_services.push(service);
     }
 
-    /// Serves until `shutdown`. Then it is not ready any more, stops accepting (what has connected by then
-    /// is still served), tells clients to go elsewhere (`Connection: close`, GOAWAY) and waits for the
-    /// requests that have arrived, at most [`DRAIN_TIMEOUT`].
-    pub(crate) async fn run(self, listeners: Listeners, shutdown: impl Future<Output = ()>) {
+    /// Serves until `ending`. Then it is not ready any more, unless it hands over, stops accepting (what has connected
+    /// by then is still served), tells clients to go elsewhere (`Connection: close`, GOAWAY) and waits for the requests
+    /// that have arrived, at most [`DRAIN_TIMEOUT`].
+    pub(crate) async fn run(self, listeners: Listeners, ending: impl Future<Output = Ending>) -> Ending {
         let (admin, health) = admin::router(self.registry, &self.grpc_services).await;
-        let draining = health.draining.clone();
+        let draining = CancellationToken::new();
         let traffic = TaskTracker::new();
         let ports =
             [(listeners.http, self.http, Speaks::Http1AndHttp2), (listeners.grpc, self.grpc, Speaks::Http2)];
@@ -79,15 +88,19 @@ impl Servers {
         log_address(&listeners.admin, Speaks::Http1AndHttp2);
         let probes = tokio::spawn(accept(listeners.admin, admin, Speaks::Http1AndHttp2, closing.clone()));
 
-        shutdown.await;
+        let ending = ending.await;
         info!("draining");
-        health.drain().await;
+        if ending == Ending::Stop {
+            health.not_ready().await;
+        }
+        draining.cancel();
         if timeout(DRAIN_TIMEOUT, traffic.wait()).await.is_err() {
             warn!("requests still open after {DRAIN_TIMEOUT:?}; ending all the same");
         }
         closing.cancel();
         let _ = timeout(ADMIN_DRAIN_TIMEOUT, probes).await;
         info!("drained");
+        ending
     }
 }
 

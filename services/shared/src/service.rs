@@ -15,9 +15,10 @@ use crate::{
     asked::Asked,
     call::{Callee, Client, Origin},
     env::Env,
+    handover::{self, Handover, Sockets},
     metrics::{ClientMetrics, ServerMetrics},
     process::{self, Common},
-    serve::{Listeners, Servers},
+    serve::{Ending, Listeners, Servers},
     {grpc, http as rest},
 };
 
@@ -74,14 +75,33 @@ impl Service {
         self
     }
 
-    /// Runs it as this process, until SIGTERM or SIGINT.
+    /// Runs it as this process, until SIGTERM or SIGINT; SIGUSR2 replaces its program: see [`handover`].
     pub fn main(self) -> ExitCode {
         process::main(
             self.name,
             |env| self.configure(env).map(|config| (self, config)),
             async |(service, config), shutdown| {
-                let listeners = service.bind(&config).await?;
-                service.run(config, listeners, shutdown).await
+                let listeners = match handover::inherited()? {
+                    Some(listeners) => listeners,
+                    None => service.bind(&config).await?,
+                };
+                let mut sockets = Some(Sockets::of(&listeners).context("cannot keep the sockets")?);
+                let mut handover = Handover::new()?;
+                let ending = async {
+                    tokio::select! {
+                        () = shutdown => {
+                            // Nobody goes on listening.
+                            sockets = None;
+                            Ending::Stop
+                        }
+                        () = handover.asked() => Ending::Handover,
+                    }
+                };
+                service.serve(config, listeners, ending).await?;
+                match sockets {
+                    Some(sockets) => handover.execute(&sockets),
+                    None => Ok(()),
+                }
             },
         )
     }
@@ -128,6 +148,19 @@ impl Service {
         listeners: Listeners,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
+        let stop = async {
+            shutdown.await;
+            Ending::Stop
+        };
+        self.serve(config, listeners, stop).await.map(drop)
+    }
+
+    async fn serve(
+        self,
+        config: Config,
+        listeners: Listeners,
+        ending: impl Future<Output = Ending>,
+    ) -> anyhow::Result<Ending> {
         let mut registry = Registry::default();
         let requests = ServerMetrics::register(&mut registry);
         let info = Info::new(self.name, self.callees, &config, &mut registry)?;
@@ -137,8 +170,7 @@ impl Service {
             let routes = grpc::with_reflection(routes(info)).context("cannot serve reflection")?;
             servers.grpc(name, routes, requests);
         }
-        servers.run(listeners, shutdown).await;
-        Ok(())
+        Ok(servers.run(listeners, ending).await)
     }
 }
 

@@ -61,6 +61,7 @@ async fn stay(
             port: args.port,
             context: args.context.clone(),
             force_conflicts: args.force_conflicts,
+            live: !args.no_live,
         },
         dashboard: Some(args.dashboard_port.map_or(dashboard::Port::Usual, dashboard::Port::Named)),
     };
@@ -189,6 +190,7 @@ fn background_args(args: &args::Up) -> Vec<String> {
         (args.policy, "--policy"),
         (args.no_ingress, "--no-ingress"),
         (args.force_conflicts, "--force-conflicts"),
+        (args.no_live, "--no-live"),
         (args.no_watch, "--no-watch"),
         (args.release, "--release"),
     ] {

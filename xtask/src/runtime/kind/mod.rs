@@ -46,6 +46,7 @@ mod engine;
 mod ingress;
 mod inventory;
 mod linkerd;
+mod live;
 mod load;
 pub mod logs;
 mod missing;
@@ -70,6 +71,8 @@ pub struct Options {
     pub context: Option<String>,
     /// Fields that somebody else set are taken over.
     pub force_conflicts: bool,
+    /// New programs are put into running containers before the rollout.
+    pub live: bool,
 }
 
 /// A cluster that runs, or is to run, a plan.
@@ -82,7 +85,8 @@ pub struct Kind {
     events: Events,
     cluster: OnceCell<Cluster>,
     target: OnceCell<StaticTarget>,
-    plan: RwLock<Option<Arc<Plan>>>,
+    /// What was applied last.
+    applied: RwLock<Option<(Arc<Plan>, Images)>>,
     /// The Deployments that were applied.
     wanted: RwLock<ready::Wanted>,
     /// What the ingress controller's image is called in the nodes.
@@ -118,7 +122,7 @@ impl Kind {
             events: events.clone(),
             cluster: OnceCell::new(),
             target: OnceCell::new(),
-            plan: RwLock::default(),
+            applied: RwLock::default(),
             wanted: RwLock::default(),
             controller: OnceCell::new(),
             references: RwLock::default(),
@@ -193,7 +197,52 @@ impl Kind {
     }
 
     fn plan(&self) -> Option<Arc<Plan>> {
-        self.plan.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let applied = self.applied.read().unwrap_or_else(PoisonError::into_inner);
+        applied.as_ref().map(|(plan, _)| Arc::clone(plan))
+    }
+
+    /// The services of which nothing but the program changed since the last apply.
+    fn programs_changed(&self, plan: &Plan, images: &Images) -> Vec<live::Change> {
+        let applied = self.applied.read().unwrap_or_else(PoisonError::into_inner);
+        let Some((before, built)) = applied.as_ref().filter(|(before, _)| **before == *plan) else {
+            return Vec::new();
+        };
+        let references = self.references.read().unwrap_or_else(PoisonError::into_inner);
+        let changed = before.images.iter().filter_map(|service| {
+            let (old, new) = (built.get(service)?, images.get(service)?);
+            let before = references.get(service).filter(|_| old.id != new.id)?.clone();
+            Some(live::Change { service: service.clone(), program: new.binary.clone(), before })
+        });
+        changed.collect()
+    }
+
+    /// Puts changed programs into the containers that run. The rollout comes all the same, so where this cannot be done
+    /// it is only said.
+    async fn replace_programs(&self, plan: &Plan, images: &Images) -> Result<(), Fault> {
+        let changes = self.programs_changed(plan, images);
+        let cluster = self.cluster().await?;
+        if !self.options.live || changes.is_empty() || cluster.nodes.is_empty() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let replacing =
+            changes.iter().map(|change| live::replace(&cluster.server, &plan.namespace, &cluster.nodes, change));
+        let mut told = Vec::new();
+        for (change, outcome) in changes.iter().zip(futures_util::future::join_all(replacing).await) {
+            match outcome {
+                Ok(0) => {}
+                Ok(pods) => told.push(format!("{} of {}", counted(pods, "pod"), change.service)),
+                Err(fault) => {
+                    let message = format!("{} is not replaced in its containers: {fault}", change.service);
+                    self.events.warn(message, Some("the rollout brings it all the same".to_owned()));
+                }
+            }
+        }
+        if !told.is_empty() {
+            let (step, ms) = ("live".to_owned(), millis(start.elapsed()));
+            self.events.emit(Event::StepFinished { step, ms, detail: told.join(", ") });
+        }
+        Ok(())
     }
 
     /// Makes images of programs and brings them into every node; what each is called there.
@@ -445,13 +494,14 @@ impl Runtime for Kind {
     }
 
     async fn apply(&self, plan: Arc<Plan>, images: Images) -> anyhow::Result<()> {
+        self.replace_programs(&plan, &images).await?;
         let references = self.load(&plan, &images).await?;
         let pods = self.pod_annotations(&plan).await?;
         let mut wanted = if plan.ingress { self.ingress_objects(&plan, &pods).await? } else { Vec::new() };
         wanted.extend(objects::of(&plan, &references, &pods));
         self.apply_all(&plan, &wanted).await?;
         *self.wanted.write().unwrap_or_else(PoisonError::into_inner) = ready::wanted(&wanted);
-        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
+        *self.applied.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&plan), images));
         self.tell_rollout().await?;
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if logs.is_none()
