@@ -362,11 +362,15 @@ pub struct New {
 
 /// This project's own figures, measured on this machine.
 #[derive(Clone, Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench mesh idle -o json")]
+#[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench mesh idle -o json\n  \
+    cargo xtask bench --runtime kind start edit --runs 5")]
 pub struct Bench {
-    /// Only these; all by default
+    /// Only these; by default all of the runtime
     #[arg(value_enum, value_name = "FIGURE")]
     pub figures: Vec<Figure>,
+    /// What runs on which is measured; a kind cluster is made for it, and deleted
+    #[arg(long, value_name = "RUNTIME", default_value = "local")]
+    pub runtime: BenchRuntime,
     /// How often each is measured
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
@@ -374,10 +378,17 @@ pub struct Bench {
     pub output: Output,
 }
 
+/// What `bench` measures on.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum BenchRuntime {
+    Local,
+    Kind,
+}
+
 /// One of `bench`'s figures.
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
 pub enum Figure {
-    /// Warm `up --grpc --linkerd --detach` to all ready
+    /// Warm `up --grpc --linkerd --detach` to all ready; on kind: a new cluster to all ready, and with nothing changed
     Start,
     /// A saved change to the first answer by new code, beside the bare build
     Edit,
@@ -389,6 +400,22 @@ pub enum Figure {
     Idle,
     /// `cargo build -p xtask` from nothing
     Cold,
+    /// An image of a service: how long it takes, how large it is (kind)
+    Image,
+    /// Redeploys in a row under load: requests that failed (kind)
+    Redeploys,
+}
+
+impl Figure {
+    /// Those that are measured on a runtime.
+    pub fn of(runtime: BenchRuntime) -> &'static [Self] {
+        match runtime {
+            BenchRuntime::Local => {
+                &[Self::Start, Self::Edit, Self::Idle, Self::Mesh, Self::Policy, Self::Cold]
+            }
+            BenchRuntime::Kind => &[Self::Image, Self::Start, Self::Edit, Self::Redeploys],
+        }
+    }
 }
 
 /// Everything CI runs: format, lint, tests, smoke.

@@ -64,8 +64,11 @@ impl Handover {
     pub(crate) fn execute(self, sockets: &Sockets) -> anyhow::Result<()> {
         let input = sockets.send().context("cannot hand over the sockets")?;
         let arguments: Vec<OsString> = env::args_os().skip(1).collect();
-        let error =
-            Command::new(&self.program).args(arguments).env(HANDED_OVER, "1").stdin(OwnedFd::from(input)).exec();
+        let error = Command::new(&self.program)
+            .args(arguments)
+            .env(HANDED_OVER, "1")
+            .stdin(OwnedFd::from(input))
+            .exec();
         Err(error).with_context(|| format!("cannot execute {}", self.program.display()))
     }
 }
@@ -79,8 +82,11 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     pub(crate) fn of(listeners: &Listeners) -> io::Result<Self> {
-        let ports =
-            [(b'h', listeners.http.as_ref()), (b'g', listeners.grpc.as_ref()), (b'a', Some(&listeners.admin))];
+        let ports = [
+            (b'h', listeners.http.as_ref()),
+            (b'g', listeners.grpc.as_ref()),
+            (b'a', Some(&listeners.admin)),
+        ];
         let bound = ports.iter().filter_map(|(port, listener)| Some((*port, (*listener)?)));
         let (ports, listeners): (Vec<u8>, Vec<&TcpListener>) = bound.unzip();
         let handles: io::Result<_> =

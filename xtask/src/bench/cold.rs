@@ -15,7 +15,8 @@ pub async fn measure(scratch: &Scratch, runs: u32) -> anyhow::Result<Vec<Figure>
         let _ = std::fs::remove_dir_all(&target);
         let start = Instant::now();
         let output =
-            cargo::build_into(&scratch.root, &target, &["build", "--quiet", "--package", "xtask"]).await?;
+            cargo::build_into(&scratch.root, &target, &["build", "--quiet", "--package", "xtask"], None)
+                .await?;
         if !output.status.success() {
             let told = String::from_utf8_lossy(&output.stderr);
             return Err(Fault::failed(format!("the cold build failed: {told}")).into());

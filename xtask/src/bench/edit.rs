@@ -35,7 +35,7 @@ pub async fn measure(
     let crate_dir = workspace.services.iter().find(|s| s.name == service).context("no such service")?;
     // In the copy: a service's directory is absolute.
     let main = scratch.root.join(crate_dir.dir.strip_prefix(&workspace.root)?).join("src/main.rs");
-    let source = Source::open(main)?;
+    let source = Source::open(main, &service)?;
 
     let mut bare = Vec::new();
     for edition in 0..runs {
@@ -65,29 +65,43 @@ pub async fn measure(
     Ok(vec![bare, live_figure, added])
 }
 
-fn most_replicated(plan: &Plan) -> Option<String> {
+/// The service of which most pods run.
+pub fn most_replicated(plan: &Plan) -> Option<String> {
     let replicas = |name: &str| plan.replicas(name);
     plan.images.iter().max_by_key(|name| replicas(name)).cloned()
 }
 
 /// A source file that is changed so that its program differs, and put back.
-struct Source {
+pub struct Source {
     path: PathBuf,
     text: String,
+    /// What the service calls itself in it.
+    name: String,
 }
 
 impl Source {
-    fn open(path: PathBuf) -> anyhow::Result<Self> {
+    /// A service's `main.rs`.
+    pub fn open(path: PathBuf, service: &str) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { path, text })
+        Ok(Self { path, text, name: service.to_owned() })
+    }
+
+    /// Changes the name that the service answers with, one line; what it is now.
+    pub fn rename(&self, edition: u32) -> anyhow::Result<String> {
+        let (old, new) = (format!("\"{}\"", self.name), format!("{}-{edition}", self.name));
+        let text = self.text.replacen(&old, &format!("\"{new}\""), 1);
+        anyhow::ensure!(text != self.text, "{}: it does not say {old}", self.path.display());
+        self.save(&text)?;
+        Ok(new)
     }
 
     fn change(&self, edition: u32) -> anyhow::Result<()> {
         self.save(&format!("{}\n#[used]\nstatic EDITION: u32 = {edition};\n", self.text))
     }
 
-    fn restore(&self) -> anyhow::Result<()> {
+    /// Puts back what was there.
+    pub fn restore(&self) -> anyhow::Result<()> {
         self.save(&self.text)
     }
 

@@ -62,8 +62,17 @@ fn ticks(pid: u64) -> anyhow::Result<f64> {
 }
 
 fn resident_mib(pid: u64) -> anyhow::Result<f64> {
+    memory_mib(pid, "VmRSS:")
+}
+
+/// The most memory that a process had at once.
+pub fn peak_mib(pid: u32) -> anyhow::Result<f64> {
+    memory_mib(pid.into(), "VmHWM:")
+}
+
+fn memory_mib(pid: u64, field: &str) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find(|line| line.starts_with(field)).context("no such field")?;
     let kib: f64 = line.split_whitespace().nth(1).unwrap_or_default().parse()?;
     Ok(kib / 1024.0)
 }

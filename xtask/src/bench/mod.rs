@@ -4,6 +4,7 @@ pub mod cold;
 pub mod edit;
 pub mod figures;
 pub mod idle;
+pub mod kind;
 pub mod machine;
 pub mod mesh;
 pub mod policy;

@@ -41,6 +41,24 @@ impl Scratch {
         Ok(scratch)
     }
 
+    /// Another copy than the usual one, with a build of its own; builds nothing.
+    pub fn copied_to(checkout: &Checkout, name: &str) -> anyhow::Result<Self> {
+        let home = checkout.state.path().join("bench").join(name);
+        let scratch = Self { root: home.join("workspace"), target: home.join("target") };
+        copy(&checkout.root, &scratch.root)?;
+        Ok(scratch)
+    }
+
+    /// Where it is built.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// The process of the `up` that runs in the copy.
+    pub fn up_pid(&self) -> Option<u32> {
+        Some(session::Lock::holder(&StateDir::of(&self.root, &self.target))?.pid)
+    }
+
     fn of(checkout: &Checkout) -> Self {
         let home = checkout.state.path().join("bench");
         Self { root: home.join("workspace"), target: home.join("target") }
@@ -87,7 +105,7 @@ impl Scratch {
     pub async fn build(&self, package: &str) -> anyhow::Result<f64> {
         let start = Instant::now();
         let args = ["build", "--quiet", "--package", package];
-        let output = process::cargo::build_into(&self.root, &self.target, &args).await?;
+        let output = process::cargo::build_into(&self.root, &self.target, &args, None).await?;
         if !output.status.success() {
             let told = String::from_utf8_lossy(&output.stderr);
             return Err(Fault::failed(format!("the build of {package} failed: {told}")).into());

@@ -1,13 +1,15 @@
 //! `bench`: this project's own figures, measured on this machine.
 
-use crate::args::{self, Figure as Asked, Output};
+use clap::ValueEnum as _;
+
+use crate::args::{self, BenchRuntime, Figure as Asked, Output};
 use crate::bench::figures::{Figure, Figures};
 use crate::bench::machine::Machine;
 use crate::bench::scratch::Scratch;
-use crate::bench::{cold, edit, idle, mesh, policy, start};
+use crate::bench::{cold, edit, idle, kind, mesh, policy, start};
 use crate::command::Checkout;
 use crate::environment;
-use crate::error::Exit;
+use crate::error::{Exit, Fault};
 use crate::plan::{Mode, Plan};
 use crate::report::event::Event;
 use crate::report::{Printer, line_out};
@@ -41,7 +43,21 @@ async fn measure(
     progress: &mut Progress,
     figures: &mut Vec<Figure>,
 ) -> anyhow::Result<()> {
-    let asked = |figure| args.figures.is_empty() || args.figures.contains(&figure);
+    let of_runtime = Asked::of(args.runtime);
+    let elsewhere = |figure: &&Asked| !of_runtime.contains(figure);
+    if let Some(figure) = args.figures.iter().find(elsewhere) {
+        let name = |figure: &Asked| figure.to_possible_value().map(|value| value.get_name().to_owned());
+        let known: Vec<String> = of_runtime.iter().filter_map(name).collect();
+        let figure = name(figure).unwrap_or_default();
+        let why = format!("`{figure}` is not measured on this runtime (measured: {})", known.join(", "));
+        return Err(Fault::usage(why).into());
+    }
+    let all = if args.figures.is_empty() { of_runtime } else { &args.figures };
+    let asked = |figure| all.contains(&figure);
+    if args.runtime == BenchRuntime::Kind {
+        let mut tell = |what: &str| progress.tell(what);
+        return kind::measure(checkout, plan, all, args.runs, &mut tell, figures).await;
+    }
     if [Asked::Start, Asked::Edit, Asked::Idle].into_iter().any(asked) {
         progress.tell("preparing a copy of the workspace to measure on");
         let scratch = Scratch::new(checkout).await?;

@@ -66,11 +66,16 @@ pub async fn resolved(root: &Path, triple: &str) -> Result<cargo_metadata::Metad
 }
 
 /// Runs cargo in `root`, building into `target`, to its end.
-pub async fn build_into(root: &Path, target: &Path, args: &[&str]) -> io::Result<Output> {
+pub async fn build_into(
+    root: &Path,
+    target: &Path,
+    args: &[&str],
+    variable: Option<(&str, String)>,
+) -> io::Result<Output> {
     const PATIENCE: Duration = Duration::from_secs(1800);
     let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
     args.extend([OsStr::new("--target-dir"), target.as_os_str()]);
-    output(&program(), args, root, PATIENCE).await
+    ended(Tool::spawn(&program(), args, root, variable)?, PATIENCE).await
 }
 
 /// rustc's version: `1.95.0`.
@@ -88,7 +93,10 @@ pub async fn output<I: AsRef<OsStr>>(
     directory: &Path,
     timeout: Duration,
 ) -> io::Result<Output> {
-    let mut tool = Tool::spawn(program, args, directory, None)?;
+    ended(Tool::spawn(program, args, directory, None)?, timeout).await
+}
+
+async fn ended(mut tool: Tool, timeout: Duration) -> io::Result<Output> {
     let read = async {
         use tokio::io::AsyncReadExt as _;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

@@ -19,6 +19,7 @@ use tokio_util::io::StreamReader;
 use super::{Lock, short_path};
 use crate::error::{Exit, Fault};
 use crate::report;
+use crate::report::Event;
 use crate::report::event::Exited;
 use crate::runtime::fault::{FaultRequest, FaultState};
 use crate::runtime::policy::{PolicyRequest, PolicyState};
@@ -74,6 +75,11 @@ impl Session {
         let refusal: Refusal = serde_json::from_slice(&body)
             .map_err(|_| Fault::failed(String::from_utf8_lossy(&body).into_owned()))?;
         Err(refusal.into_fault().into())
+    }
+
+    /// What happens from now on.
+    pub async fn events(&self) -> anyhow::Result<BoxStream<'static, anyhow::Result<Event>>> {
+        Ok(lines(self.answer(Method::GET, "/events/new", Bytes::new()).await?))
     }
 
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {

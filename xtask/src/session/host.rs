@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::short_path;
@@ -60,6 +60,7 @@ impl Host {
         let router = Router::new()
             .route("/status", get(status))
             .route("/events", get(events_stream))
+            .route("/events/new", get(new_events))
             .route("/call", post(call))
             .route("/policy", post(policy))
             .route("/top", post(top))
@@ -125,6 +126,15 @@ fn stream<T: Serialize + 'static>(told: anyhow::Result<BoxStream<'static, anyhow
 /// What happened lately and from now on: one JSON object a line.
 async fn events_stream(State(served): State<Served>) -> Response {
     let (recent, live) = served.events.subscribe();
+    events_as_lines(recent, live)
+}
+
+/// What happens from now on.
+async fn new_events(State(served): State<Served>) -> Response {
+    events_as_lines(Vec::new(), served.events.subscribe().1)
+}
+
+fn events_as_lines(recent: Vec<Arc<Event>>, live: broadcast::Receiver<Arc<Event>>) -> Response {
     let encode = |event: &Event| {
         let mut text = serde_json::to_vec(event).unwrap_or_default();
         text.push(b'\n');

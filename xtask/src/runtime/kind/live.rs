@@ -131,8 +131,7 @@ mod tests {
         };
         let running = || json!({ "running": {} });
         let mut ending = pod("one", "baz:1", running());
-        ending.metadata.deletion_timestamp =
-            serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
+        ending.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
         let pods = [
             pod("one", "baz:1", running()),
             pod("one", "baz:2", running()),

@@ -225,8 +225,9 @@ impl Kind {
             return Ok(());
         }
         let start = Instant::now();
-        let replacing =
-            changes.iter().map(|change| live::replace(&cluster.server, &plan.namespace, &cluster.nodes, change));
+        let replacing = changes
+            .iter()
+            .map(|change| live::replace(&cluster.server, &plan.namespace, &cluster.nodes, change));
         let mut told = Vec::new();
         for (change, outcome) in changes.iter().zip(futures_util::future::join_all(replacing).await) {
             match outcome {
