@@ -139,6 +139,9 @@ pub struct Up {
     /// A cluster of your kubeconfig, by its context, in place of the kind cluster
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+    /// Push images there, and let the cluster's nodes pull them (with --context)
+    #[arg(long, value_name = "HOST[/PATH]", requires = "context")]
+    pub registry: Option<String>,
     /// Take over what somebody else changed in the cluster
     #[arg(long)]
     pub force_conflicts: bool,
@@ -163,6 +166,9 @@ pub struct Up {
     /// Build the services with optimisations
     #[arg(long)]
     pub release: bool,
+    /// When it does not get ready, keep the evidence in one archive: objects, events, logs, metrics, no Secrets
+    #[arg(long)]
+    pub bundle: bool,
     /// Give up when not everything is ready after this long
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub timeout: Duration,

@@ -33,6 +33,7 @@ mod policy;
 
 /// What is to be brought up.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Options {
     pub mode: Mode,
     /// The ingress's port on 127.0.0.1, 0 for a free one; none for no ingress.
@@ -45,6 +46,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Whether compilers may colour their messages.
     pub colour: bool,
+    /// Keep the evidence when it does not get ready.
+    pub bundle: bool,
     /// Of the kind runtime alone.
     pub kind: kind::Options,
     /// Where the dashboard is; none for none. Of the local runtime alone.
@@ -164,9 +167,28 @@ impl Environment {
 
     /// Builds everything, starts it and waits until it is ready.
     pub async fn bring_up(&self, start: Instant) -> anyhow::Result<()> {
-        self.make(self.plan().images.clone(), &CancellationToken::new()).await?;
-        self.apply().await?;
-        self.ready(start).await
+        let brought = async {
+            self.make(self.plan().images.clone(), &CancellationToken::new()).await?;
+            self.apply().await?;
+            self.ready(start).await
+        };
+        let outcome = brought.await;
+        if let Err(error) = &outcome {
+            self.keep_evidence(&report::message(error)).await;
+        }
+        outcome
+    }
+
+    /// Writes a failure bundle, where that was asked for, and says where it is.
+    pub async fn keep_evidence(&self, why: &str) {
+        if !self.options.bundle {
+            return;
+        }
+        let state = &self.checkout.state;
+        match crate::bundle::write(state, &*self.runtime, &self.events, why).await {
+            Ok(path) => self.events.emit(Event::Bundle { path: path.display().to_string() }),
+            Err(fault) => self.events.warn(format!("no failure bundle: {fault}"), None),
+        }
     }
 
     /// Once everything was applied for the first time: tells when it is ready, or what keeps it from that. Errors with
@@ -174,7 +196,11 @@ impl Environment {
     pub async fn tell_when_ready(&self, start: Instant) -> anyhow::Result<()> {
         // The sender lives as long as this does.
         let _ = self.applied.subscribe().wait_for(|applied| *applied).await;
-        match self.ready(start).await {
+        let outcome = self.ready(start).await;
+        if let Err(error) = &outcome {
+            self.keep_evidence(&report::message(error)).await;
+        }
+        match outcome {
             Err(error) if Exit::of(&error) == Exit::Environment => Err(error),
             Err(error) => {
                 self.tell(&error);

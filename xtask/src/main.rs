@@ -9,6 +9,7 @@ use clap::Parser as _;
 mod args;
 mod bench;
 mod build;
+mod bundle;
 mod command;
 mod dashboard;
 mod doctor;

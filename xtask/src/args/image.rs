@@ -9,6 +9,7 @@ use super::Output;
 /// Container images of the services, without a Dockerfile and without an engine.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  cargo xtask image build --release\n  \
+    cargo xtask image ls\n  \
     cargo xtask image save --release -f images.tar\n  \
     cargo xtask image push --release localhost:5000/demo baz")]
 pub struct Image {
@@ -21,10 +22,20 @@ pub struct Image {
 pub enum Action {
     /// Build them: what each is called, its digest and size
     Build(Build),
+    /// Those that the cluster's nodes have, and how many pods run each
+    Ls(Ls),
     /// Build them into one archive, which `docker load`, `ctr images import`, `skopeo` and `crane` read
     Save(Save),
     /// Build them and push them to a registry, each with its bill of materials
     Push(Push),
+}
+
+/// Those in the cluster.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Example:\n  cargo xtask image ls -o json")]
+pub struct Ls {
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
 }
 
 /// Which images, and how they are built.

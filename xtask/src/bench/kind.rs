@@ -40,6 +40,8 @@ pub async fn measure(
 ) -> anyhow::Result<()> {
     tell("preparing a copy of the workspace to measure on");
     let scratch = Scratch::copied_to(checkout, "kind")?;
+    // One that was killed may have left something up.
+    scratch.xtask(&["down"]).await?;
     own_cluster(&scratch)?;
     let outcome = all(&scratch, (plan, &checkout.workspace), asked, runs, tell, figures).await;
     let deleted = scratch.xtask(&["down", "--all"]).await;

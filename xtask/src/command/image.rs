@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Output;
-use crate::args::image::{Action, Build, Image as Args};
+use crate::args::image::{Action, Build, Image as Args, Ls};
 use crate::build::{Builder, StaticTarget};
 use crate::command::Checkout;
 use crate::error::{Exit, Fault};
@@ -16,10 +16,12 @@ use crate::oci::archive::{self, Named};
 use crate::oci::{Image, push, sbom};
 use crate::process::{self, cargo};
 use crate::report::{Events, Reporter, bytes, columns, line_out};
+use crate::runtime::kind::{Held, Kind};
 
 /// Builds images and says what they are; saves or pushes them where that was asked for.
 pub async fn run(args: Args, colour: bool) -> anyhow::Result<Exit> {
     let (build, registry) = match &args.action {
+        Action::Ls(args) => return ls(args).await,
         Action::Build(build) => (build, "localhost"),
         Action::Save(save) => (&save.build, "localhost"),
         Action::Push(push) => (&push.build, push.registry.trim_end_matches('/')),
@@ -37,7 +39,7 @@ pub async fn run(args: Args, colour: bool) -> anyhow::Result<Exit> {
     }
     let mut made = made?;
     match &args.action {
-        Action::Build(_) => {}
+        Action::Build(_) | Action::Ls(_) => {}
         Action::Save(save) => {
             let (file, named): (_, Vec<Named>) =
                 (save.file.clone(), made.iter().map(|made| made.named.clone()).collect());
@@ -64,6 +66,32 @@ pub async fn run(args: Args, colour: bool) -> anyhow::Result<Exit> {
         Output::Text => table(&made),
     });
     Ok(Exit::Ok)
+}
+
+/// What the cluster of this checkout has.
+async fn ls(args: &Ls) -> anyhow::Result<Exit> {
+    let kind = Kind::attach(&Checkout::open().await?).await?.ok_or_else(|| {
+        Fault::environment("no cluster runs this checkout").hint("cargo xtask up --runtime kind")
+    })?;
+    let held = kind.images().await?;
+    line_out(&match args.output {
+        Output::Json => serde_json::to_string_pretty(&held)?,
+        Output::Text => held_table(&held),
+    });
+    Ok(Exit::Ok)
+}
+
+fn held_table(held: &[Held]) -> String {
+    let mut rows = vec![["IMAGE", "SIZE", "NODES", "PODS"].map(str::to_owned).to_vec()];
+    for one in held {
+        rows.push(vec![
+            one.reference.clone(),
+            one.size.clone(),
+            one.nodes.len().to_string(),
+            one.pods.len().to_string(),
+        ]);
+    }
+    columns(&rows).trim_end().to_owned()
 }
 
 /// An image that was built.

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::args::{self, SmokeOutput};
+use crate::bundle;
 use crate::command::Checkout;
 use crate::environment::{self, Environment, Options};
 use crate::error::{Exit, Fault};
 use crate::plan::edges::edges as calls_of;
 use crate::plan::{Mode, Plan};
 use crate::process;
-use crate::report::{Event, Events, line_out, millis};
+use crate::report::{self, Event, Events, line_out, millis};
 use crate::runtime::choose::{Chosen, Where, choose};
 use crate::runtime::kind;
 use crate::runtime::{CallAnswer, CallRequest, Running, Status};
@@ -33,13 +34,24 @@ pub async fn run(args: args::Smoke, colour: bool) -> anyhow::Result<Exit> {
     let all = [(false, false), (true, false), (false, true), (true, true)];
     let asked = [(args.mode.grpc, args.mode.linkerd)];
     let modes: &[(bool, bool)] = if args.matrix { &all } else { &asked };
+    let mut failure = None;
     let mut report = Report { passed: true, runtime: chosen.runtime.to_string(), modes: Vec::new() };
     for &(grpc, linkerd) in modes {
         let mode = Mode { grpc, linkerd };
         let start = Instant::now();
-        let (checks, spread) = match super::running(&checkout).await {
-            Ok(up) => running(&checkout, &*up, mode, &args).await?,
-            Err(_) => from_nothing(&checkout, mode, &args, &chosen, colour).await?,
+        let found = match super::running(&checkout).await {
+            Ok(up) => running(&checkout, &*up, mode, &args).await,
+            Err(_) => from_nothing(&checkout, mode, &args, &chosen, colour).await,
+        };
+        let (checks, spread) = match found {
+            Ok(found) => found,
+            // A script reads a report, whatever happened.
+            Err(error) if args.output != SmokeOutput::Text => {
+                failure.get_or_insert(error);
+                let why = failure.as_ref().map(report::message).into_iter().collect();
+                (vec![Check::of("start", "it did not get ready", why)], Vec::new())
+            }
+            Err(error) => return Err(error),
         };
         let passed = checks.iter().all(|check| check.outcome != Outcome::Failed);
         let ms = millis(start.elapsed());
@@ -57,6 +69,9 @@ pub async fn run(args: args::Smoke, colour: bool) -> anyhow::Result<Exit> {
             );
         }
         report.modes.push(one);
+        if failure.is_some() {
+            break;
+        }
     }
     match args.output {
         SmokeOutput::Text => {
@@ -70,7 +85,10 @@ pub async fn run(args: args::Smoke, colour: bool) -> anyhow::Result<Exit> {
         SmokeOutput::Json => line_out(&serde_json::to_string_pretty(&report)?),
         SmokeOutput::Junit => line_out(junit::xml(&report)?.trim_end()),
     }
-    Ok(if report.passed { Exit::Ok } else { Exit::Failed })
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(if report.passed { Exit::Ok } else { Exit::Failed }),
+    }
 }
 
 type Found = (Vec<Check>, Vec<crate::smoke::Spread>);
@@ -92,6 +110,12 @@ async fn running(
     let plan = environment::read(&checkout.workspace, mode, status.ingress.is_some(), super::on(&status))?;
     let ingress = status.ingress.as_ref().and_then(|address| address.parse().ok());
     let (mut checks, spread) = traffic(session, &plan, ingress, None, args).await?;
+    if let Some(why) = failed(&checks) {
+        match bundle::write(&checkout.state, session, &Events::default(), &why).await {
+            Ok(path) => eprintln!("evidence: {}", path.display()),
+            Err(fault) => eprintln!("no failure bundle: {fault}"),
+        }
+    }
     checks.push(Check::skipped("shutdown", "it was up before, and stays up"));
     Ok((checks, spread))
 }
@@ -111,6 +135,7 @@ async fn from_nothing(
         policy: false,
         release: args.release,
         timeout: Duration::from_secs(120),
+        bundle: true,
         colour,
         kind: kind::Options { port: args.port, ..kind::Options::default() },
         dashboard: None,
@@ -126,12 +151,24 @@ async fn from_nothing(
             Err(Fault::failed("`cargo xtask down` ended it").into())
         }
     };
+    if let Ok((checks, _)) = &outcome
+        && let Some(why) = failed(checks)
+    {
+        environment.keep_evidence(&why).await;
+    }
     let status = environment.runtime.status().await.unwrap_or_default();
     let ingress = environment.ingress();
     let start = Instant::now();
     let pods = environment.take_down("smoke is done").await?;
     // A cluster's ingress is its own.
     let left = left_over(&status, ingress.filter(|_| chosen.runtime == Where::Local), checkout);
+    let bundle = events.subscribe().0.iter().find_map(|event| match &**event {
+        Event::Bundle { path } => Some(path.clone()),
+        _ => None,
+    });
+    if let Some(path) = bundle {
+        eprintln!("evidence: {path}");
+    }
     let (mut checks, spread) = match outcome {
         Ok(found) => found,
         Err(error) => {
@@ -277,6 +314,15 @@ fn left_over(status: &Status, ingress: Option<SocketAddr>, checkout: &Checkout) 
         left.push(format!("pid {} still holds the checkout's lock", holder.pid));
     }
     left
+}
+
+/// The checks that failed, in words; none when none did.
+fn failed(checks: &[Check]) -> Option<String> {
+    let failed = checks.iter().filter(|check| check.outcome == Outcome::Failed);
+    let lines: Vec<String> = failed
+        .map(|check| format!("{}: {}\n{}", check.name, check.detail, check.evidence.join("\n")))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn trouble(event: &Event) -> Option<String> {

@@ -57,11 +57,13 @@ async fn stay(
         release: args.release,
         timeout: args.timeout,
         colour,
+        bundle: args.bundle,
         kind: kind::Options {
             port: args.port,
             context: args.context.clone(),
             force_conflicts: args.force_conflicts,
             live: !args.no_live,
+            registry: args.registry.clone(),
         },
         dashboard: Some(args.dashboard_port.map_or(dashboard::Port::Usual, dashboard::Port::Named)),
     };
@@ -191,6 +193,7 @@ fn background_args(args: &args::Up) -> Vec<String> {
         (args.no_ingress, "--no-ingress"),
         (args.force_conflicts, "--force-conflicts"),
         (args.no_live, "--no-live"),
+        (args.bundle, "--bundle"),
         (args.no_watch, "--no-watch"),
         (args.release, "--release"),
     ] {
@@ -203,6 +206,7 @@ fn background_args(args: &args::Up) -> Vec<String> {
     line.extend(args.port.map(|port| format!("--port={port}")));
     line.extend(args.dashboard_port.map(|port| format!("--dashboard-port={port}")));
     line.extend(args.context.as_ref().map(|context| format!("--context={context}")));
+    line.extend(args.registry.as_ref().map(|registry| format!("--registry={registry}")));
     line.push(format!("--timeout={}ms", args.timeout.as_millis()));
     line.push("--output=json".to_owned());
     line

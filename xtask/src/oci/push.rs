@@ -233,13 +233,9 @@ impl Registry {
         };
         let parameters = parameters_of(parameters);
         let Some(realm) = parameters.get("realm") else { return Ok(None) };
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        for name in ["service", "scope"] {
-            if let Some(value) = parameters.get(name) {
-                query.append_pair(name, value);
-            }
-        }
-        let at = format!("{realm}?{}", query.finish());
+        let asked = ["service", "scope"].into_iter().filter_map(|name| Some((name, parameters.get(name)?)));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
+        let at = format!("{realm}?{query}");
         *self.authorization.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             basic.and_then(|basic| HeaderValue::try_from(basic).ok());
         let said = self.send(Method::GET, &at, None, Bytes::new()).await?;

@@ -42,6 +42,8 @@ pub enum Event {
     Policies { changes: Vec<String> },
     /// Faults on purpose came or went: `fault 1 on baz: status 500@10%`.
     Faults { changes: Vec<String> },
+    /// The evidence of a failure is in this archive.
+    Bundle { path: String },
     /// Something that needs no stop but should be known.
     Warning { message: String, hint: Option<String> },
     /// Something failed while the environment goes on as it was.

@@ -116,6 +116,7 @@ fn render(event: &Event, colour: bool) -> Option<String> {
         Event::Changed { files, services, manifests } => {
             changed(&label("change"), files, services, *manifests)
         }
+        Event::Bundle { path } => format!("{} {path}", label("evidence")),
         Event::Policies { changes } => policies(&label("policy"), changes),
         Event::Faults { changes } => policies(&label("fault"), changes),
         Event::Warning { message, hint } => {

@@ -50,6 +50,9 @@ pub trait Running: Send + Sync {
         Err(Fault::usage("a cluster's proxies are not read yet").hint("--runtime local").into())
     }
 
+    /// What it knows of itself, for a failure bundle: objects, logs, metrics. No secrets.
+    async fn evidence(&self) -> anyhow::Result<Vec<Evidence>>;
+
     /// Stops everything, gracefully first; says how each pod ended.
     async fn stop(&self) -> anyhow::Result<Vec<Exited>>;
 }
@@ -120,6 +123,14 @@ pub trait Runtime: Running {
     /// Waits until everything that was applied is ready. Ends early with the cause when something is
     /// certain not to become ready (it crash-loops, its command is missing).
     async fn ready(&self) -> anyhow::Result<()>;
+}
+
+/// A file of a failure bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Where it is in the archive.
+    pub path: String,
+    pub text: String,
 }
 
 /// A program of this workspace that is no service.

@@ -25,7 +25,7 @@ use crate::runtime::fault::{FaultRequest, FaultState};
 use crate::runtime::policy::{PolicyRequest, PolicyState};
 use crate::runtime::stat::Stat;
 use crate::runtime::top::{Top, TopRequest};
-use crate::runtime::{CallAnswer, CallRequest, Running, Status};
+use crate::runtime::{CallAnswer, CallRequest, Evidence, Running, Status};
 use crate::state::StateDir;
 
 /// An environment that another process runs.
@@ -125,6 +125,10 @@ impl Running for Session {
 
     async fn stat(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Stat>>> {
         Ok(lines(self.answer(Method::POST, "/stat", serde_json::to_vec(&request)?.into()).await?))
+    }
+
+    async fn evidence(&self) -> anyhow::Result<Vec<Evidence>> {
+        self.send(Method::GET, "/evidence", Bytes::new()).await
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

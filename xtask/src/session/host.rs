@@ -66,6 +66,7 @@ impl Host {
             .route("/top", post(top))
             .route("/fault", post(fault))
             .route("/stat", post(stat))
+            .route("/evidence", get(evidence))
             .route("/stop", post(stop_all))
             // Of this user's own commands; many policies are more than the default of 2 MB.
             .layer(DefaultBodyLimit::disable())
@@ -86,6 +87,10 @@ impl Drop for Host {
 
 async fn status(State(served): State<Served>) -> Response {
     answer(served.runtime.status().await)
+}
+
+async fn evidence(State(served): State<Served>) -> Response {
+    answer(served.runtime.evidence().await)
 }
 
 async fn call(State(served): State<Served>, Json(request): Json<CallRequest>) -> Response {

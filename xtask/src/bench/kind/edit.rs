@@ -22,6 +22,9 @@ use crate::workspace::Service;
 /// Longer than any build and rollout of one service.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// Between two looks for an answer by new code: a person's patience, and the cores are the cluster's as well.
+const ASK: Duration = Duration::from_millis(30);
+
 /// The load of [`redeploys`]: so many requests every [`TICK`], 200 a second.
 const BATCH: u32 = 50;
 const TICK: Duration = Duration::from_millis(250);
@@ -138,6 +141,7 @@ async fn edits(
         wait(&mut events, |event| matches!(event, Event::StepFinished { step, .. } if step == "build"))
             .await?;
         while !answers(&session, service, &name).await? {
+            tokio::time::sleep(ASK).await;
             if start.elapsed() > PATIENCE {
                 let why = format!("no new code of {service} answered within {PATIENCE:?}");
                 return Err(Fault::failed(why).into());

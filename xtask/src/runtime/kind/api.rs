@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{GroupVersionKind, params::ValidationDirective};
@@ -140,9 +141,27 @@ impl ApiServer {
         parsed.map_err(|error| Fault::failed(format!("cannot read {}: {error}", resource.plural)))
     }
 
-    /// Whether the server would take an object: as [`Self::apply`], and nothing is changed.
-    pub async fn try_apply(&self, object: &Value, force: bool) -> Result<(), Fault> {
-        self.patch(object, force, true).await.map(drop)
+    /// The names of a kind's objects in a namespace, each with what changes when somebody changes it: its generation,
+    /// where it has one, for a state is no change. Asks once.
+    pub async fn versions(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: Option<&str>,
+    ) -> Result<Vec<(String, Option<String>)>, Error> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let list = self.objects(namespace, &resource).list_metadata(&ListParams::default()).await?;
+        let of = |metadata: ObjectMeta| {
+            let generation = metadata.generation.map(|generation| generation.to_string());
+            (metadata.name.unwrap_or_default(), generation.or(metadata.resource_version))
+        };
+        Ok(list.items.into_iter().map(|object| of(object.metadata)).collect())
+    }
+
+    /// What an object would be: as [`Self::apply`], and nothing is changed.
+    pub async fn try_apply(&self, object: &Value, force: bool) -> Result<DynamicObject, Fault> {
+        self.patch(object, force, true).await
     }
 
     async fn patch(&self, object: &Value, force: bool, dry_run: bool) -> Result<DynamicObject, Fault> {
@@ -216,9 +235,14 @@ fn version(object: DynamicObject) -> Option<String> {
 fn is_passing(error: &Error) -> bool {
     match error {
         Error::Api(status) => matches!(status.code, 429 | 500 | 502..=504) && !is_for_good(&status.message),
-        Error::Service(_) | Error::HyperError(_) => true,
+        Error::Service(_) | Error::HyperError(_) => !is_untrusted(&why(error)),
         _ => false,
     }
+}
+
+/// A certificate that is not valid (yet, any more) will not be in a minute either.
+fn is_untrusted(why: &str) -> bool {
+    why.contains("invalid peer certificate")
 }
 
 /// A webhook that refuses, or that is not there, is told at once: only whoever installed it can help.
@@ -249,6 +273,11 @@ pub fn fault(what: &str, error: &Error) -> Fault {
     match error {
         Error::Api(status) if status.code == 403 => Fault::environment(format!("{what}: {why}")),
         Error::Api(_) => Fault::failed(format!("{what}: {why}")),
+        _ if is_untrusted(&why) => Fault::environment(format!("{what}: the API server: {why}")).hint(format!(
+            "is this machine's clock right? It says {}; a cluster whose certificates have expired is made anew by \
+             `cargo xtask down --all` and `up`",
+            jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC")
+        )),
         _ => Fault::environment(format!("{what}: the API server does not answer: {why}"))
             .hint("does the cluster run? cargo xtask doctor"),
     }

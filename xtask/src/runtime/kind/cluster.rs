@@ -146,6 +146,18 @@ impl Cluster {
         Ok(Self { which, server, nodes: Vec::new(), access })
     }
 
+    /// The architecture of its nodes, in Go's words. Errors where they differ: an image is built for one.
+    pub async fn architecture(&self) -> Result<String, Fault> {
+        let nodes: Vec<Node> = self.server.list(None, "").await?;
+        let info = nodes.iter().filter_map(|node| node.status.as_ref()?.node_info.as_ref());
+        let all: std::collections::BTreeSet<&str> = info.map(|info| info.architecture.as_str()).collect();
+        let all: Vec<&str> = all.into_iter().collect();
+        if let [one] = all[..] {
+            return Ok(one.to_owned());
+        }
+        Err(Fault::environment(format!("its nodes are not of one architecture: {}", all.join(", "))))
+    }
+
     /// The cluster that was brought up last, as it is; none if there is none any more.
     pub async fn find(kept: &Kept, events: &Events) -> Result<Option<Self>, Fault> {
         match kept.which() {

@@ -129,5 +129,8 @@ fn refused(output: &Output) -> Fault {
         return Fault::environment(format!("the node's disk is full: {said}"))
             .hint("free space: `docker system prune`, then the same command again");
     }
-    Fault::failed(format!("docker: {said}"))
+    match said {
+        "" => Fault::failed(format!("docker ended with {} and said nothing", output.status)),
+        said => Fault::failed(format!("docker: {said}")),
+    }
 }

@@ -26,7 +26,8 @@ use crate::tools;
 use crate::tools::pins::{Tool, Versions};
 
 /// Where the control plane is.
-const NAMESPACE: &str = "linkerd";
+/// Where its control plane is.
+pub const NAMESPACE: &str = "linkerd";
 
 /// The CLI reads its charts from itself: it takes seconds at most.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -286,6 +287,13 @@ pub async fn remove(server: &ApiServer, events: &Events) -> Result<bool, Fault> 
     // The namespace and the definitions take what is in them along.
     for key in installed.objects.iter().rev() {
         server.delete(key).await?;
+    }
+    // An object of a kind that is on its way out would go with it. The namespace is waited for when it is wanted again.
+    let start = Instant::now();
+    for key in installed.objects.iter().filter(|key| key.kind == "CustomResourceDefinition") {
+        while server.get(key).await?.is_some() && start.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
     server.delete(&record_key()).await?;
     step.finish(format!("{} removed", counted(installed.objects.len(), "object")));

@@ -29,6 +29,11 @@ impl Had {
     }
 }
 
+/// The images of a node that its kubelet sees, as containerd's `ctr` lists them.
+pub async fn listed(node: &str) -> Result<String, Fault> {
+    engine::run_in(node, &["ctr", "--namespace", "k8s.io", "images", "ls"]).await
+}
+
 /// Loads images into a node; the bytes that were sent. One that is there under its name is not sent: names are by
 /// content. `had`: what is known of the node; none is asked for.
 pub async fn load(node: &str, images: &[Named], had: &mut Option<Had>) -> Result<u64, Fault> {

@@ -23,15 +23,15 @@ use tokio::task::JoinHandle;
 use self::api::{Applied, Key};
 use self::cluster::{Cluster, Kept, Which};
 use self::config::ClusterConfig;
+pub use self::held::Held;
+use self::images::ClusterImages;
 use self::inventory::Inventory;
 use super::policy::{Given, PolicyRequest, PolicyState};
 use super::top::{Top, TopRequest};
-use super::{CallAnswer, CallRequest, Images, Program, Running, Runtime, Status};
+use super::{CallAnswer, CallRequest, Evidence, Images, Program, Running, Runtime, Status};
 use crate::build::StaticTarget;
 use crate::command::Checkout;
 use crate::error::Fault;
-use crate::oci::archive::Named;
-use crate::oci::{Image, Platform};
 use crate::plan::Plan;
 use crate::plan::lookup::name;
 use crate::report::event::Exited;
@@ -40,9 +40,14 @@ use crate::tools::pins::Versions;
 
 mod api;
 mod call;
+mod clock;
 mod cluster;
 mod config;
+mod drift;
 mod engine;
+mod evidence;
+mod held;
+mod images;
 mod ingress;
 mod inventory;
 mod linkerd;
@@ -59,9 +64,6 @@ mod route;
 mod status;
 mod trust;
 
-/// Images that are in no registry: a node that lacks one asks nobody.
-const LOCAL_REGISTRY: &str = "localhost";
-
 /// What may be said of the kind runtime.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -73,6 +75,8 @@ pub struct Options {
     pub force_conflicts: bool,
     /// New programs are put into running containers before the rollout.
     pub live: bool,
+    /// Where images are pushed, in place of into kind's nodes: `ghcr.io/me/demo`.
+    pub registry: Option<String>,
 }
 
 /// A cluster that runs, or is to run, a plan.
@@ -91,10 +95,8 @@ pub struct Kind {
     wanted: RwLock<ready::Wanted>,
     /// What the ingress controller's image is called in the nodes.
     controller: OnceCell<String>,
-    /// What is called what in the nodes, of what was loaded last.
-    references: RwLock<BTreeMap<String, String>>,
-    /// What each node has of our images.
-    nodes: tokio::sync::Mutex<BTreeMap<String, Option<load::Had>>>,
+    /// The services' images, and those of programs beside them.
+    images: ClusterImages,
     /// Tells how a rollout goes on that nobody waits for.
     rollout: Mutex<Option<JoinHandle<()>>>,
     /// It was ready once: later rollouts are told of as they come.
@@ -103,6 +105,8 @@ pub struct Kind {
     followed: RwLock<BTreeSet<PathBuf>>,
     /// Follows the pods' logs, once there are any.
     logs: Mutex<Option<JoinHandle<()>>>,
+    /// Looks whether what was applied stays so.
+    drift: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Kind {
@@ -113,6 +117,7 @@ impl Kind {
             Fault::usage(format!("{}: {error}", config::FILE))
                 .hint("it says which cluster the kind runtime makes")
         })?;
+        let images = ClusterImages::new(options.registry.clone());
         Ok(Self {
             root: checkout.root.clone(),
             namespace: RwLock::new("default".to_owned()),
@@ -125,12 +130,12 @@ impl Kind {
             applied: RwLock::default(),
             wanted: RwLock::default(),
             controller: OnceCell::new(),
-            references: RwLock::default(),
-            nodes: tokio::sync::Mutex::default(),
+            images,
             rollout: Mutex::default(),
             was_ready: AtomicBool::new(false),
             followed: RwLock::default(),
             logs: Mutex::default(),
+            drift: Mutex::default(),
         })
     }
 
@@ -179,6 +184,17 @@ impl Kind {
         Ok(read)
     }
 
+    /// This workspace's images in the nodes.
+    pub async fn images(&self) -> Result<Vec<Held>, Fault> {
+        let cluster = self.cluster().await?;
+        let pods = cluster.server.list(None, "").await?;
+        let mut of_nodes = Vec::new();
+        for node in &cluster.nodes {
+            of_nodes.push((node.clone(), load::listed(node).await?));
+        }
+        Ok(held::held(&of_nodes, &pods))
+    }
+
     async fn cluster(&self) -> Result<&Cluster, Fault> {
         self.cluster
             .get_or_try_init(async || match &self.options.context {
@@ -207,7 +223,7 @@ impl Kind {
         let Some((before, built)) = applied.as_ref().filter(|(before, _)| **before == *plan) else {
             return Vec::new();
         };
-        let references = self.references.read().unwrap_or_else(PoisonError::into_inner);
+        let references = self.images.references();
         let changed = before.images.iter().filter_map(|service| {
             let (old, new) = (built.get(service)?, images.get(service)?);
             let before = references.get(service).filter(|_| old.id != new.id)?.clone();
@@ -246,40 +262,14 @@ impl Kind {
         Ok(())
     }
 
-    /// Makes images of programs and brings them into every node; what each is called there.
-    async fn load(&self, plan: &Plan, images: &Images) -> Result<BTreeMap<String, String>, Fault> {
-        let start = Instant::now();
-        let target = self.static_target().await?;
-        let named = make(plan, images, target.platform).await?;
-        let references: BTreeMap<String, String> =
-            named.iter().map(|named| (named.image.name.clone(), named.reference.clone())).collect();
-        if *self.references.read().unwrap_or_else(PoisonError::into_inner) == references {
-            return Ok(references);
-        }
-        let cluster = self.cluster().await?;
-        let mut sent = 0;
-        let mut nodes = self.nodes.lock().await;
-        for node in &cluster.nodes {
-            sent += load::load(node, &named, nodes.entry(node.clone()).or_default()).await?;
-        }
-        let detail = if sent == 0 {
-            format!("{}, all there", counted(named.len(), "image"))
-        } else {
-            format!("{}, {} sent", counted(named.len(), "image"), crate::report::bytes(sent))
-        };
-        self.events.emit(Event::StepFinished {
-            step: "load".to_owned(),
-            ms: millis(start.elapsed()),
-            detail,
-        });
-        self.references.write().unwrap_or_else(PoisonError::into_inner).clone_from(&references);
-        Ok(references)
-    }
-
     async fn static_target(&self) -> Result<&StaticTarget, Fault> {
         self.target
             .get_or_try_init(async || {
-                let architecture = engine::architecture().await?;
+                let architecture = match &self.options.context {
+                    Some(_) => self.cluster().await?.architecture().await?,
+                    // Known before there is a cluster.
+                    None => engine::architecture().await?,
+                };
                 StaticTarget::find(&architecture, &self.root).await
             })
             .await
@@ -345,12 +335,7 @@ impl Kind {
             ingress: plan.ingress,
             hosts: plan.hosts(),
             checkout: self.root.display().to_string(),
-            client: self
-                .references
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(call::PROGRAM)
-                .cloned(),
+            client: self.images.references().remove(call::PROGRAM),
         };
         if after != during {
             after.write(server, namespace).await?;
@@ -426,6 +411,13 @@ impl Kind {
         Ok(())
     }
 
+    fn watch_drift(&self, watching: Option<JoinHandle<()>>) {
+        let mut drift = self.drift.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = std::mem::replace(&mut *drift, watching) {
+            before.abort();
+        }
+    }
+
     fn tell_policies(&self, state: &PolicyState) {
         let changes = super::policy::changed(&state.changes);
         if !changes.is_empty() {
@@ -450,36 +442,12 @@ impl Kind {
     }
 }
 
-/// Images of programs, by name. Their labels are the plan's.
-async fn make(plan: &Plan, images: &Images, platform: Platform) -> Result<Vec<Named>, Fault> {
-    let programs: Vec<_> = images
-        .iter()
-        .map(|(name, image)| {
-            let labels = plan.labels.get(name).cloned().unwrap_or_default();
-            (name.clone(), image.binary.clone(), labels)
-        })
-        .collect();
-    let made = tokio::task::spawn_blocking(move || {
-        programs
-            .into_iter()
-            .map(|(name, program, labels)| {
-                let image = Image::of_program(&name, &program, platform, &labels).map_err(|error| {
-                    Fault::environment(format!("cannot read {}: {error}", program.display()))
-                })?;
-                let reference = format!("{LOCAL_REGISTRY}/{name}:{}", image.digest().short());
-                Ok(Named { reference, image, referrers: Vec::new() })
-            })
-            .collect()
-    });
-    // It is not aborted and does not panic, so this error can only come as we end.
-    made.await.unwrap_or_else(|error| Err(Fault::failed(error.to_string())))
-}
-
 #[async_trait]
 impl Runtime for Kind {
     async fn prepare(&self, plan: Arc<Plan>) -> anyhow::Result<()> {
         self.namespace.write().unwrap_or_else(PoisonError::into_inner).clone_from(&plan.namespace);
         let cluster = self.cluster().await?;
+        clock::check(&cluster.server).await?;
         if plan.mode.linkerd {
             linkerd::install(cluster, &self.root, &self.events).await?;
         }
@@ -495,12 +463,18 @@ impl Runtime for Kind {
     }
 
     async fn apply(&self, plan: Arc<Plan>, images: Images) -> anyhow::Result<()> {
+        // What we change is no drift.
+        self.watch_drift(None);
         self.replace_programs(&plan, &images).await?;
-        let references = self.load(&plan, &images).await?;
+        let (cluster, platform) = (self.cluster().await?, self.static_target().await?.platform);
+        let references = self.images.load(cluster, &plan, &images, platform, &self.events).await?;
         let pods = self.pod_annotations(&plan).await?;
         let mut wanted = if plan.ingress { self.ingress_objects(&plan, &pods).await? } else { Vec::new() };
         wanted.extend(objects::of(&plan, &references, &pods));
         self.apply_all(&plan, &wanted).await?;
+        self.watch_drift(self.cluster.get().map(|cluster| {
+            tokio::spawn(drift::watch(cluster.server.clone(), wanted.clone(), self.events.clone()))
+        }));
         *self.wanted.write().unwrap_or_else(PoisonError::into_inner) = ready::wanted(&wanted);
         *self.applied.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&plan), images));
         self.tell_rollout().await?;
@@ -580,8 +554,7 @@ impl Running for Kind {
 
     async fn call(&self, request: CallRequest) -> anyhow::Result<CallAnswer> {
         let cluster = self.cluster().await?;
-        let program =
-            self.references.read().unwrap_or_else(PoisonError::into_inner).get(call::PROGRAM).cloned();
+        let program = self.images.references().remove(call::PROGRAM);
         call::call(&cluster.server, &self.namespace(), program, &request).await
     }
 
@@ -613,7 +586,14 @@ impl Running for Kind {
         Err(Fault::usage("top does not read a cluster's proxies yet").hint("--runtime local").into())
     }
 
+    async fn evidence(&self) -> anyhow::Result<Vec<Evidence>> {
+        let mut namespaces: BTreeSet<String> = self.wanted().into_keys().collect();
+        namespaces.extend([self.namespace(), "kube-system".to_owned(), linkerd::NAMESPACE.to_owned()]);
+        Ok(evidence::of(&self.cluster().await?.server, &namespaces).await)
+    }
+
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {
+        self.watch_drift(None);
         let (cluster, namespace) = (self.cluster().await?, self.namespace());
         let server = &cluster.server;
         let Some(inventory) = Inventory::read(server, &namespace).await? else { return Ok(Vec::new()) };
@@ -643,7 +623,7 @@ impl Running for Kind {
 
 impl Drop for Kind {
     fn drop(&mut self) {
-        for task in [&self.logs, &self.rollout] {
+        for task in [&self.logs, &self.rollout, &self.drift] {
             if let Some(task) = task.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 task.abort();
             }

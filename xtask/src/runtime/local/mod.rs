@@ -22,7 +22,7 @@ use self::controller::{Controller, Wanted};
 use self::endpoints::{ServiceName, ServicePort, ServiceSpec, TargetPort};
 use self::fault::FaultController;
 use self::gateway::Gateway;
-use self::log_file::LogBook;
+use self::log_file::{LogBook, LogReader};
 use self::node::Node;
 use self::overrides::Overrides;
 use self::policy::PolicyController;
@@ -32,7 +32,7 @@ use super::fault::{FaultRequest, FaultState};
 use super::policy::{Change, Given, PolicyRequest, PolicyState};
 use super::stat::{OpenConnections, Stat, Traffic};
 use super::top::{Top, TopRequest};
-use super::{CallAnswer, CallRequest, Image, Images, Running, Runtime, ServiceStatus, Status};
+use super::{CallAnswer, CallRequest, Evidence, Image, Images, Running, Runtime, ServiceStatus, Status};
 use crate::command::Checkout;
 use crate::error::Fault;
 use crate::plan::Plan;
@@ -88,6 +88,8 @@ pub struct Local {
     audit: Audit,
     overrides: Mutex<Overrides>,
     dashboard: Option<SocketAddr>,
+    /// Where the pods' logs are.
+    log_files: PathBuf,
     started: Instant,
 }
 
@@ -130,6 +132,7 @@ impl Local {
             audit: Audit::default(),
             overrides: Mutex::default(),
             dashboard,
+            log_files: checkout.state.logs(),
             started: Instant::now(),
         })
     }
@@ -333,6 +336,23 @@ impl Running for Local {
     async fn stat(&self, request: TopRequest) -> anyhow::Result<BoxStream<'static, anyhow::Result<Stat>>> {
         self.sees_calls()?;
         Ok(stat::watch(&self.node.observer, request).map(Ok).boxed())
+    }
+
+    async fn evidence(&self) -> anyhow::Result<Vec<Evidence>> {
+        self.node.logs.flush().await;
+        let mut evidence = Vec::new();
+        // Without sidecars there are none.
+        if let Ok(policies) = self.policy(PolicyRequest::Show).await {
+            let text = serde_json::to_string_pretty(&policies)? + "\n";
+            evidence.push(Evidence { path: "policies.json".to_owned(), text });
+        }
+        for pod in log_file::pods(&self.log_files)? {
+            let lines = LogReader::new(self.log_files.clone(), vec![pod.clone()], None).read()?;
+            let lines: Vec<String> = lines.iter().map(|line| format!("{} {}", line.at, line.line)).collect();
+            let text = lines.join("\n");
+            evidence.push(Evidence { path: format!("logs/{pod}.log"), text });
+        }
+        Ok(evidence)
     }
 
     async fn stop(&self) -> anyhow::Result<Vec<Exited>> {

@@ -59,6 +59,7 @@ fn bed() -> Bed {
         audit: Audit::default(),
         overrides: Mutex::default(),
         dashboard: None,
+        log_files: logs.path().into(),
         started: Instant::now(),
     };
     Bed { local, events, logs }

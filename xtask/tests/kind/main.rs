@@ -1,79 +1,18 @@
 //! The kind runtime on a real cluster, where there is a Docker engine; elsewhere each test says that it is skipped.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod cluster;
+mod modes;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::net::TcpListener;
-use std::process::Command;
-
+use cluster::Cluster;
 use support::{Checkout, text};
-
-/// A checkout with a cluster of its own, which is deleted with it, and the cluster's node. None where there is no engine.
-struct Cluster(Checkout, String);
-
-impl Cluster {
-    fn new(name: &str) -> Option<Self> {
-        let engine = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
-        match engine {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => {
-                let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                eprintln!("skipped: no Docker engine answers ({why})");
-                return None;
-            }
-            Err(error) => {
-                eprintln!("skipped: there is no docker ({error})");
-                return None;
-            }
-        }
-        let checkout = Checkout::new(name);
-        checkout.edit("manifests/kind.yaml", "name: xtask", &format!("name: xtask-{name}"));
-        // Ports of the machine are for one cluster only.
-        let free = [8080, 8443].map(|port| (port, TcpListener::bind("127.0.0.1:0").unwrap()));
-        for (port, listener) in free {
-            let free = listener.local_addr().unwrap().port();
-            let host_port = |port: u16| format!("hostPort: {port}");
-            checkout.edit("manifests/kind.yaml", &host_port(port), &host_port(free));
-        }
-        let cluster = Self(checkout, format!("xtask-{name}-control-plane"));
-        // Left by a run that was killed.
-        cluster.delete();
-        Some(cluster)
-    }
-
-    fn kubectl(&self, args: &[&str]) -> String {
-        let inside = ["exec", &self.1, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
-        let output = Command::new("docker").args(inside).args(args).output().unwrap();
-        assert!(output.status.success(), "kubectl {args:?}: {}", text(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Whether an image is in the node, or in the engine, from where `up` loads it.
-    fn has(&self, image: &str) -> bool {
-        let succeeds = |args: &[&str]| {
-            let output = Command::new("docker").args(args).output().unwrap();
-            output.status.success() && !output.stdout.is_empty()
-        };
-        let named = format!("name=={image}");
-        succeeds(&["exec", &self.1, "ctr", "--namespace", "k8s.io", "images", "ls", "--quiet", &named])
-            || succeeds(&["image", "inspect", image])
-    }
-
-    fn delete(&self) {
-        let _ = self.0.run(&["down", "--all"]);
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.delete();
-    }
-}
 
 #[test]
 fn from_no_cluster_to_answers_in_one_command_and_back() {
     let Some(cluster) = Cluster::new("kind") else { return };
-    let checkout = &cluster.0;
+    let checkout = &cluster.checkout;
     let up = ["up", "--grpc", "--no-ingress", "--runtime", "kind", "--detach", "--no-watch"];
     checkout.ok(&up);
     let status = checkout.json(&["status"]);
@@ -107,6 +46,7 @@ fn from_no_cluster_to_answers_in_one_command_and_back() {
     checkout.ok(&["smoke", "--no-ingress", "--runtime", "kind"]);
 
     meshed(&cluster);
+    modes::each_is_what_a_fresh_up_gives(&cluster);
 
     checkout.ok(&["down"]);
     assert!(checkout.ok(&["down"]).contains("nothing is up"));
@@ -126,7 +66,7 @@ fn controller(checkout: &Checkout) -> String {
 
 /// All the way where the controller's image can be had; else everything but that is there, and the image is named.
 fn with_the_ingress(cluster: &Cluster) {
-    let checkout = &cluster.0;
+    let checkout = &cluster.checkout;
     let image = controller(checkout);
     let at_hand = cluster.has(&image);
     let up = |ingress: &[&str]| {
@@ -170,7 +110,7 @@ fn with_the_ingress(cluster: &Cluster) {
 
 /// With Linkerd: all the way where its images are in the cluster or can be had, else up to them.
 fn meshed(cluster: &Cluster) {
-    let checkout = &cluster.0;
+    let checkout = &cluster.checkout;
     let tools = checkout.json(&["tools", "ls"]);
     let linkerd = tools["tools"].as_array().into_iter().flatten().find(|tool| tool["name"] == "linkerd");
     if !linkerd.is_some_and(|tool| matches!(tool["from"].as_str(), Some("path" | "cache" | "named"))) {
