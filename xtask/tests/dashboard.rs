@@ -83,8 +83,9 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        let _ = self.browser.call("Browser.close", &json!({}));
-        let _ = self.child.kill();
+        if self.browser.close().is_err() {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
         // It may still write as it ends: what it leaves is the system's to remove.
         let _ = std::fs::remove_dir_all(self.directory.path());

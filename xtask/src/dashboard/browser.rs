@@ -155,6 +155,12 @@ impl Browser {
         Ok(base64(shot["data"].as_str().unwrap_or_default()))
     }
 
+    /// Asks it to end.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.session = None;
+        self.call("Browser.close", &json!({})).map(drop)
+    }
+
     /// Has something done, and gives the answer.
     pub fn call(&mut self, method: &str, params: &Value) -> io::Result<Value> {
         self.next += 1;

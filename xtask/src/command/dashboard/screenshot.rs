@@ -1,6 +1,7 @@
 //! Pictures of the dashboard, as the README has them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -17,6 +18,9 @@ struct Shot {
 
 const WIDE: Size = Size { width: 1280, height: 920, scale: 1.0, dark: false };
 const NARROW: Size = Size { width: 390, height: 844, scale: 1.5, dark: true };
+
+/// How long the browser may take to end.
+const END: Duration = Duration::from_secs(5);
 
 /// What the README shows.
 const SHOTS: [Shot; 2] = [
@@ -43,7 +47,14 @@ pub async fn take(url: &str, directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let child = process::command("/bin/sh", command_line(&chromium, &own)).spawn();
     let (url, to) = (url.to_owned(), directory.to_owned());
     let taken = match child {
-        Ok(_running) => tokio::task::spawn_blocking(move || shoot(browser, &url, &to)).await?,
+        Ok(mut child) => {
+            let taken = tokio::task::spawn_blocking(move || shoot(browser, &url, &to)).await?;
+            // It writes until it ends, which it was asked to.
+            if tokio::time::timeout(END, child.wait()).await.is_err() {
+                let _ = child.kill().await;
+            }
+            taken
+        }
         Err(error) => Err(error.into()),
     };
     let _ = std::fs::remove_dir_all(&own);
@@ -64,5 +75,6 @@ fn shoot(mut browser: Browser, url: &str, directory: &Path) -> anyhow::Result<Ve
         std::fs::write(&file, browser.screenshot()?).with_context(|| file.display().to_string())?;
         files.push(file);
     }
+    browser.close()?;
     Ok(files)
 }
