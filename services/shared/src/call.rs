@@ -8,6 +8,8 @@ use proto::demo::{InfoRequest, InfoResponse};
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 
+use otlp::Kind;
+
 use crate::{
     answer::{CalleeReport, Document},
     asked::Asked,
@@ -15,6 +17,7 @@ use crate::{
     call_http::HttpClient,
     env::{A_BASE_URL, Env, base_url},
     metrics::ClientMetrics,
+    trace::{Ended, Tracer, status_attribute},
 };
 
 /// How long a call may take; less, if the client of the request that it serves waits less.
@@ -71,6 +74,7 @@ impl Callee {
 pub(crate) struct Origin {
     pub(crate) service: &'static str,
     pub(crate) metrics: ClientMetrics,
+    pub(crate) tracer: Tracer,
 }
 
 impl Origin {
@@ -109,9 +113,10 @@ impl Client {
         let started = Instant::now();
         let limit = started + CALL_TIMEOUT;
         let deadline = asked.deadline.map_or(limit, |deadline| deadline.min(limit));
+        let trace = asked.trace.child();
         let (protocol, outcome) = match &self.over {
-            Over::Http(client) => ("http", client.call(&asked.trace, deadline).await),
-            Over::Grpc(client) => ("grpc", client.call(&asked.trace, deadline).await),
+            Over::Http(client) => ("http", client.call(&trace, deadline).await),
+            Over::Grpc(client) => ("grpc", client.call(&trace, deadline).await),
         };
         let (status, grpc_status, answer, error) = match outcome {
             Ok(document) => (200, None, Some(Box::new(document)), None),
@@ -123,6 +128,13 @@ impl Client {
             (Over::Grpc(_), None) => grpc_status.unwrap_or_default(),
         };
         self.origin.metrics.record(self.callee, protocol, counted, started.elapsed());
+        self.origin.tracer.end(|| Ended {
+            kind: Kind::Client,
+            name: format!("call {}", self.callee),
+            attributes: vec![("peer.service", self.callee.into()), status_attribute(protocol, counted)],
+            failed: error.is_some(),
+            trace: &trace,
+        });
         let callee = self.callee.to_owned();
         CalleeReport { callee, protocol: protocol.to_owned(), status, grpc_status, answer, error }
     }

@@ -74,7 +74,7 @@ impl GrpcClient {
     async fn get_info(&self, trace: &Trace, deadline: Instant) -> Result<Response<InfoResponse>, Status> {
         let info = InfoRequest { client: self.client.to_owned(), headers: HashMap::new() };
         let mut request = Request::new(info);
-        trace_into(request.metadata_mut(), &trace.child());
+        trace_into(request.metadata_mut(), trace);
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         (self.get_info)(self.channel.clone(), request).await
     }

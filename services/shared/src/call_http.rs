@@ -81,9 +81,9 @@ impl HttpClient {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = self.uri.clone();
         request.headers_mut().insert(USER_AGENT, self.user_agent.clone());
-        request.headers_mut().extend(
-            trace.child().headers().map(|(name, value)| (http::HeaderName::from_static(name), value)),
-        );
+        request
+            .headers_mut()
+            .extend(trace.headers().map(|(name, value)| (http::HeaderName::from_static(name), value)));
         self.client.request(request).await
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use http::{Uri, uri::Scheme};
+use otlp::Endpoint;
 use thiserror::Error;
 
 /// Reads variables and remembers what is wrong with them.
@@ -101,6 +102,17 @@ impl<'a> Env<'a> {
             "false" | "0" => Some(false),
             _ => None,
         })
+    }
+
+    /// Where spans go, by OpenTelemetry's variables; the inner `None` is nowhere.
+    pub fn collector(&mut self) -> Option<Option<Endpoint>> {
+        match Endpoint::read(&self.source) {
+            Ok(endpoint) => Some(endpoint),
+            Err(error) => {
+                self.mistake(error.variable, Some(error.value), "an http:// URL: spans are sent without TLS");
+                None
+            }
+        }
     }
 
     /// Ends the reading.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
+use otlp::Endpoint;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -21,6 +22,7 @@ use crate::{
     env::Env,
     log,
     serve::{Ending, Listeners, Servers},
+    trace::Tracer,
 };
 
 /// What every process reads from its environment.
@@ -32,6 +34,8 @@ pub struct Common {
     pub admin_port: u16,
     /// Who answers (`HOSTNAME`, which is the pod's name; by default the kernel's).
     pub hostname: String,
+    /// Where spans go (`OTEL_EXPORTER_OTLP_ENDPOINT`, by default nowhere).
+    pub collector: Option<Endpoint>,
 }
 
 impl Common {
@@ -40,7 +44,9 @@ impl Common {
         let bind_address = env.ip("BIND_ADDRESS", Ipv4Addr::UNSPECIFIED.into());
         let admin_port = env.port("ADMIN_PORT", 8090);
         let hostname = env.optional("HOSTNAME", "a host name", |value| Some(value.to_owned()));
+        let collector = env.collector();
         Some(Self {
+            collector: collector?,
             bind_address: bind_address?,
             admin_port: admin_port?,
             hostname: hostname.unwrap_or_else(kernel_hostname),
@@ -138,5 +144,5 @@ pub async fn serve_admin(admin: TcpListener, registry: Registry, shutdown: impl 
         shutdown.await;
         Ending::Stop
     };
-    Servers::new(registry).run(Listeners { http: None, grpc: None, admin }, stop).await;
+    Servers::new(registry, Tracer::none()).run(Listeners { http: None, grpc: None, admin }, stop).await;
 }

@@ -14,6 +14,7 @@ use crate::{
     admin,
     metrics::ServerMetrics,
     observe::{Observer, observe},
+    trace::Tracer,
 };
 
 /// How long open requests may take to finish once shutdown began. With the two seconds of the manifests'
@@ -44,6 +45,7 @@ pub struct Listeners {
 /// What is served on them.
 pub(crate) struct Servers {
     registry: Registry,
+    tracer: Tracer,
     http: Option<(Router, ServerMetrics)>,
     grpc: Option<(Router, ServerMetrics)>,
     grpc_services: Vec<&'static str>,
@@ -51,8 +53,8 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// Nothing but the admin port.
-    pub(crate) fn new(registry: Registry) -> Self {
-        Self { registry, http: None, grpc: None, grpc_services: Vec::new() }
+    pub(crate) fn new(registry: Registry, tracer: Tracer) -> Self {
+        Self { registry, tracer, http: None, grpc: None, grpc_services: Vec::new() }
     }
 
     pub(crate) fn http(&mut self, router: Router, metrics: ServerMetrics) {
@@ -78,7 +80,8 @@ impl Servers {
             let (Some(listener), Some((router, metrics))) = (listener, server) else { continue };
             log_address(&listener, speaks);
             let grpc = matches!(speaks, Speaks::Http2);
-            let observer = Observer { metrics, draining: draining.clone(), grpc };
+            let tracer = self.tracer.clone();
+            let observer = Observer { metrics, tracer, draining: draining.clone(), grpc };
             let router = router.layer(from_fn_with_state(observer, observe));
             traffic.spawn(accept(listener, router, speaks, draining.clone()));
         }
@@ -97,6 +100,7 @@ impl Servers {
         if timeout(DRAIN_TIMEOUT, traffic.wait()).await.is_err() {
             warn!("requests still open after {DRAIN_TIMEOUT:?}; ending all the same");
         }
+        self.tracer.flush().await;
         closing.cancel();
         let _ = timeout(ADMIN_DRAIN_TIMEOUT, probes).await;
         info!("drained");

@@ -19,6 +19,7 @@ use crate::{
     metrics::{ClientMetrics, ServerMetrics},
     process::{self, Common},
     serve::{Ending, Listeners, Servers},
+    trace::Tracer,
     {grpc, http as rest},
 };
 
@@ -163,8 +164,10 @@ impl Service {
     ) -> anyhow::Result<Ending> {
         let mut registry = Registry::default();
         let requests = ServerMetrics::register(&mut registry);
-        let info = Info::new(self.name, self.callees, &config, &mut registry)?;
-        let mut servers = Servers::new(registry);
+        let Common { collector, hostname, .. } = &config.common;
+        let tracer = Tracer::start(collector.clone(), self.name, hostname);
+        let info = Info::new(self.name, self.callees, &config, &mut registry, tracer.clone())?;
+        let mut servers = Servers::new(registry, tracer);
         servers.http(rest::router(info.clone()), requests.clone());
         if let Some(GrpcServer { name, routes }) = self.grpc {
             let routes = grpc::with_reflection(routes(info)).context("cannot serve reflection")?;
@@ -190,8 +193,9 @@ impl Info {
         callees: Vec<Callee>,
         config: &Config,
         registry: &mut Registry,
+        tracer: Tracer,
     ) -> anyhow::Result<Self> {
-        let origin = Origin { service, metrics: ClientMetrics::register(registry) };
+        let origin = Origin { service, metrics: ClientMetrics::register(registry), tracer };
         let connect = |(callee, at): (Callee, &Uri)| {
             let name = callee.name;
             Client::new(callee, at, config.use_grpc, origin.clone())

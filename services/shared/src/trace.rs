@@ -1,16 +1,13 @@
-//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): `traceparent` is taken over or started,
-//! and each call passes it on under a span of its own; `tracestate` goes along unchanged.
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): each request is a span of the trace that `traceparent`
+//! names, or of a new one, and each call passes it on under a span of its own; `tracestate` goes along unchanged. With a
+//! collector named in the environment, the spans are exported.
 
-use std::{
-    fmt,
-    hash::{BuildHasher, RandomState},
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{sync::Arc, time::SystemTime};
 
 use http::{HeaderMap, HeaderValue};
+use otlp::{Context, Endpoint, Exporter, Kind, Resource, Span, Value};
+use tokio::time::Instant;
+use tracing::warn;
 
 /// The header that carries trace and span.
 pub const TRACEPARENT: &str = "traceparent";
@@ -22,70 +19,91 @@ pub const TRACESTATE: &str = "tracestate";
 pub struct Trace {
     /// 32 lower-case hexadecimal digits, the same for all that one request brings about.
     pub id: String,
-    span: String,
-    flags: String,
+    context: Context,
+    parent: Option<u64>,
     state: Option<HeaderValue>,
+    start: SystemTime,
+    started: Instant,
 }
 
 impl Trace {
-    /// The trace that the request belongs to; a new, sampled one if it names none or a malformed one.
+    /// The request's own span, of the trace that it belongs to; of a new, sampled one if it names none or a malformed one.
     pub fn of(headers: &HeaderMap) -> Self {
-        let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse);
-        match parent {
-            Some((id, span, flags)) => Self { id, span, flags, state: headers.get(TRACESTATE).cloned() },
-            None => Self {
-                id: format!("{:016x}{:016x}", random(), random()),
-                span: format!("{:016x}", random()),
-                flags: "01".to_owned(),
-                state: None,
-            },
-        }
+        let given = Context::of(headers);
+        let state = given.and_then(|_| headers.get(TRACESTATE).cloned());
+        Self::new(given.map_or_else(Context::start, Context::child), given.map(|given| given.span), state)
     }
 
-    /// A new span of the same trace, for one call.
+    /// A new span of the same trace, a part of this one: for one call.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { span: format!("{:016x}", random()), ..self.clone() }
+        Self::new(self.context.child(), Some(self.context.span), self.state.clone())
+    }
+
+    fn new(context: Context, parent: Option<u64>, state: Option<HeaderValue>) -> Self {
+        let id = format!("{:032x}", context.trace);
+        Self { id, context, parent, state, start: SystemTime::now(), started: Instant::now() }
     }
 
     /// The headers that pass it on.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
-        let parent = HeaderValue::try_from(self.to_string()).ok().map(|value| (TRACEPARENT, value));
         let state = self.state.clone().map(|value| (TRACESTATE, value));
-        parent.into_iter().chain(state)
+        std::iter::once((TRACEPARENT, self.context.header())).chain(state)
     }
 }
 
-impl fmt::Display for Trace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{}", self.id, self.span, self.flags)
+/// Exports the spans of this process, if its environment names a collector.
+#[derive(Clone, Debug)]
+pub struct Tracer(Option<(Exporter, Arc<Resource>)>);
+
+/// What a span says beside its place in the trace.
+pub(crate) struct Ended<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    pub(crate) attributes: Vec<(&'static str, Value)>,
+    pub(crate) failed: bool,
+    pub(crate) trace: &'a Trace,
+}
+
+impl Tracer {
+    /// Of the service `name`, in the pod `hostname`. Must be called in a runtime.
+    pub(crate) fn start(endpoint: Option<Endpoint>, name: &str, hostname: &str) -> Self {
+        let attributes = vec![("service.name", name.to_owned()), ("k8s.pod.name", hostname.to_owned())];
+        let export = |endpoint| {
+            let lost = |why: &str| warn!(why, "spans are lost");
+            (Exporter::start(endpoint, lost), Arc::new(Resource(attributes)))
+        };
+        Self(endpoint.map(export))
+    }
+
+    /// Of a process that has no spans.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// Exports a span that has ended; nothing without a collector, or if the trace is not sampled.
+    pub(crate) fn end<'a>(&self, ended: impl FnOnce() -> Ended<'a>) {
+        let Some((exporter, resource)) = &self.0 else { return };
+        let Ended { kind, name, attributes, failed, trace } = ended();
+        let Trace { context, parent, start, .. } = *trace;
+        if context.is_sampled() {
+            let (took, resource) = (trace.started.elapsed(), Arc::clone(resource));
+            exporter.export(Span { context, parent, resource, name, kind, start, took, attributes, failed });
+        }
+    }
+
+    /// Waits until what has ended is exported, a second at most.
+    pub(crate) async fn flush(&self) {
+        if let Some((exporter, _)) = &self.0 {
+            exporter.flush().await;
+        }
     }
 }
 
-/// Trace, span and flags. A later version than 00 may have more fields after these.
-fn parse(value: &str) -> Option<(String, String, String)> {
-    let mut fields = value.split('-');
-    let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let known_shape = version == "00" && fields.next().is_none() || version != "00" && version != "ff";
-    let valid = known_shape
-        && is_hex(version, 2)
-        && is_hex(id, 32)
-        && is_hex(span, 16)
-        && is_hex(flags, 2)
-        && id.bytes().any(|digit| digit != b'0')
-        && span.bytes().any(|digit| digit != b'0');
-    valid.then(|| (id.to_owned(), span.to_owned(), flags.to_owned()))
-}
-
-fn is_hex(field: &str, length: usize) -> bool {
-    field.len() == length && field.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Random enough for an id, which need not be secret: the process's own hash keys over a counter.
-fn random() -> u64 {
-    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    KEYS.hash_one(COUNT.fetch_add(1, Ordering::Relaxed)).max(1)
+/// The status of a span's response, by the protocol that it is of.
+pub(crate) fn status_attribute(protocol: &str, status: i32) -> (&'static str, Value) {
+    let name = if protocol == "grpc" { "rpc.grpc.status_code" } else { "http.response.status_code" };
+    (name, status.into())
 }
 
 #[cfg(test)]
@@ -100,33 +118,25 @@ mod tests {
 
     #[test]
     fn a_trace_is_taken_over_and_each_call_is_a_span_of_its_own() {
+        let given = Context::parse(GIVEN).unwrap();
         let trace = Trace::of(&headers(GIVEN));
-        assert_eq!(trace.to_string(), GIVEN);
+        assert_eq!((trace.context.trace, trace.parent), (given.trace, Some(given.span)));
         let (one, two) = (trace.child(), trace.child());
-        assert_eq!((&one.id, &one.flags), (&trace.id, &trace.flags));
-        assert_ne!(one.span, two.span);
-        assert!(parse(&one.to_string()).is_some());
+        assert_eq!((&one.id, one.context.flags), (&trace.id, given.flags));
+        assert_eq!([one.parent, two.parent], [Some(trace.context.span); 2]);
+        assert_ne!(one.context.span, two.context.span);
     }
 
     #[test]
     fn a_trace_is_started_where_there_is_none() {
         let (one, two) = (Trace::of(&HeaderMap::new()), Trace::of(&HeaderMap::new()));
-        assert!(parse(&one.to_string()).is_some());
+        assert_eq!((one.parent, one.context.is_sampled()), (None, true));
         assert_ne!(one.id, two.id);
     }
 
     #[test]
     fn a_malformed_trace_is_not_passed_on() {
-        for value in [
-            "",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-        ] {
-            assert_ne!(Trace::of(&headers(value)).to_string(), value);
-        }
+        assert_eq!(Trace::of(&headers("00-4bf92f3577b34da6a3ce929d0e0e4736-1-01")).parent, None);
     }
 
     #[test]

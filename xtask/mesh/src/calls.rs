@@ -149,7 +149,7 @@ impl Calls {
         };
         let counted = self.rows.entry(call).or_insert_with(new);
         counted.tally.count(Ended {
-            success: is_success(record),
+            success: record.is_success(),
             denied: record.decision.as_ref().is_some_and(|decision| decision.verdict == Verdict::Deny),
             // What was sent to an endpoint with an identity is not counted here; see `parties`.
             secured: record.peer_identity.is_some(),
@@ -195,10 +195,13 @@ impl Calls {
     }
 }
 
-fn is_success(record: &Record) -> bool {
-    !record.broken
-        && record.status.is_none_or(|status| status < 500)
-        && !matches!(record.grpc_status, Some(2 | 4 | 13 | 14 | 15))
+impl Record {
+    /// Whether it ended well; see [`Calls`].
+    pub(crate) fn is_success(&self) -> bool {
+        !self.broken
+            && self.status.is_none_or(|status| status < 500)
+            && !matches!(self.grpc_status, Some(2 | 4 | 13 | 14 | 15))
+    }
 }
 
 #[cfg(test)]
@@ -320,9 +323,9 @@ mod tests {
         let broken = Record { broken: true, ..ended(Some(200), None) };
         let successes = [(200, None), (404, None), (200, Some(5)), (200, Some(7))];
         let failures = [(500, None), (200, Some(2)), (200, Some(14))];
-        assert!(successes.into_iter().all(|(status, grpc)| is_success(&ended(Some(status), grpc))));
-        assert!(!failures.into_iter().any(|(status, grpc)| is_success(&ended(Some(status), grpc))));
-        assert!(is_success(&connection) && !is_success(&broken));
+        assert!(successes.into_iter().all(|(status, grpc)| ended(Some(status), grpc).is_success()));
+        assert!(!failures.into_iter().any(|(status, grpc)| ended(Some(status), grpc).is_success()));
+        assert!(connection.is_success() && !broken.is_success());
     }
 
     #[test]

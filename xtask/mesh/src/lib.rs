@@ -30,6 +30,7 @@ mod sidecar;
 mod spec;
 mod tally;
 mod tls;
+mod trace;
 
 pub use calls::{Call, Calls, Counted, Counting, Party};
 pub use detect::{Protocol, detect_protocol};

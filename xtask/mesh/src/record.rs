@@ -13,6 +13,7 @@ use crate::{
     metrics::{HttpMetrics, Outcome},
     outbound::Lease,
     respond::GRPC_STATUS,
+    trace::Joined,
 };
 
 /// Which side of the sidecar saw a request.
@@ -112,9 +113,14 @@ impl Records {
         RecordSource(self.0.downgrade())
     }
 
-    /// A record to be finished, if anybody listens.
-    pub(crate) fn draft(&self, draft: impl FnOnce() -> Record) -> Option<Box<Draft>> {
-        (self.0.receiver_count() > 0).then(|| Box::new(Draft { record: draft(), to: self.0.clone() }))
+    /// A record to be finished, if anybody listens or the request has a span.
+    pub(crate) fn draft(
+        &self,
+        span: Option<Box<Joined>>,
+        draft: impl FnOnce() -> Record,
+    ) -> Option<Box<Draft>> {
+        let is_wanted = span.is_some() || self.0.receiver_count() > 0;
+        is_wanted.then(|| Box::new(Draft { record: draft(), to: self.0.clone(), span }))
     }
 
     /// A record that is whole already, if anybody listens.
@@ -130,6 +136,7 @@ impl Records {
 pub(crate) struct Draft {
     pub record: Record,
     to: broadcast::Sender<Arc<Record>>,
+    span: Option<Box<Joined>>,
 }
 
 impl Draft {
@@ -145,6 +152,9 @@ impl Draft {
         self.record.grpc_status = outcome.grpc_status;
         self.record.broken = outcome.error == "unexpected";
         self.record.latency = latency;
+        if let Some(span) = self.span {
+            span.end(&self.record);
+        }
         // Nobody listening any more is no error.
         let _ = self.to.send(Arc::new(self.record));
     }

@@ -19,6 +19,7 @@ use crate::{
     outbound::Outbound,
     record::{RecordSource, Records},
     tls::Credentials,
+    trace::Tracer,
 };
 
 /// A pod's proxy: what others send to the pod goes through it, and what the pod sends to others.
@@ -50,9 +51,19 @@ impl Sidecar {
         issuer: &Issuer,
         policy: watch::Receiver<Arc<policy::inbound::Inbound>>,
     ) -> Result<Self, MeshError> {
-        let SidecarSpec { workload, pod_ip, app_ip, inbound, targets, metrics_port, faults, client_address } =
-            spec;
+        let SidecarSpec {
+            workload,
+            pod_ip,
+            app_ip,
+            inbound,
+            targets,
+            metrics_port,
+            faults,
+            traces,
+            client_address,
+        } = spec;
         let credentials = Arc::new(Credentials::new(workload.identity(), issuer)?);
+        let tracer = traces.map(|exporter| Tracer::new(exporter, &workload));
         let context = Arc::new(Context {
             workload,
             pod_ip,
@@ -63,6 +74,7 @@ impl Sidecar {
             client_address,
             metrics: Metrics::new(),
             records: Records::new(),
+            tracer,
             inbound: Drain::default(),
             outbound: Drain::default(),
         });

@@ -88,6 +88,8 @@ pub struct SidecarSpec {
     pub metrics_port: Option<u16>,
     /// What is to go wrong on purpose with the requests that are let in, as it changes.
     pub faults: Faults,
+    /// Where the spans of requests go. None: nowhere.
+    pub traces: Option<otlp::Exporter>,
     /// The address of a client as policies see it, from the one that it connects from: the address that it would
     /// have in a cluster. Messages and records name the one that it connects from.
     pub client_address: fn(IpAddr) -> IpAddr,

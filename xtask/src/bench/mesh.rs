@@ -125,6 +125,7 @@ fn spec(name: &str, pod_ip: Ipv4Addr, app_ip: Ipv4Addr) -> SidecarSpec {
         targets: Vec::new(),
         metrics_port: None,
         faults: mesh::fault::Faults::default(),
+        traces: None,
         client_address: cluster_address,
     }
 }

@@ -86,8 +86,15 @@ impl Checkout {
 
     /// Starts `xtask up ARGS` on a free ingress port, in the foreground.
     pub fn up(&self, args: &[&str]) -> Up {
+        self.up_with(args, &[])
+    }
+
+    /// The same, with these variables.
+    pub fn up_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Up {
         let args = [&["up", "--runtime", "local", "-o", "json", "--port", "0"], args].concat();
-        Up::start(self.xtask(&args))
+        let mut command = self.xtask(&args);
+        command.envs(variables.iter().copied());
+        Up::start(command)
     }
 
     /// The text of a file of this checkout.

@@ -54,7 +54,9 @@ impl Client {
         let start = Instant::now();
         let original = original_version(&mut request);
         let shape = Shape::of(&request, original.is_some());
-        let mut draft = self.inbound.sidecar.records.draft(|| self.record(&request, shape));
+        let sidecar = &self.inbound.sidecar;
+        let span = sidecar.span(request.headers_mut());
+        let mut draft = sidecar.records.draft(span, || self.record(&request, shape));
         // To a peer's gRPC the answer has that shape, also where its application speaks HTTP/1.
         let answered = Shape { grpc: shape.grpc || (original.is_some() && says_grpc(&request)), ..shape };
         let (decision, ruling) = self.enforce(&mut request, shape);

@@ -46,7 +46,8 @@ impl Outbound {
     ) -> Result<Response<ResponseBody>, BoxError> {
         let start = Instant::now();
         let shape = Shape::of(&request, false);
-        let draft = self.sidecar.records.draft(|| self.record(&request, shape));
+        let span = self.sidecar.span(request.headers_mut());
+        let draft = self.sidecar.records.draft(span, || self.record(&request, shape));
         let current = self.routing.current();
         if shape.version != Version::HTTP_2 && upgrade::wants_upgrade(request.headers()) {
             let result = Box::pin(self.upgrade(&current, request, shape)).await;

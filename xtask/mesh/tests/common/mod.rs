@@ -130,6 +130,7 @@ impl Pod {
             targets: Vec::new(),
             metrics_port: Some(4191),
             faults: faults.clone(),
+            traces: None,
             client_address,
         };
         let sidecar = Sidecar::start(spec, issuer, policy).await.expect("a sidecar starts");

@@ -62,6 +62,7 @@ pub async fn call(node: &Node, plan: &Plan, asked: &CallRequest) -> anyhow::Resu
         targets: Vec::new(),
         metrics_port: None,
         faults: mesh::fault::Faults::default(),
+        traces: node.traces.clone(),
         client_address: cluster_address,
     };
     let nothing = node.policies.inbound(policy::model::Workload::default());

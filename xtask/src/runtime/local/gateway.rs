@@ -92,7 +92,7 @@ impl Gateway {
         node.services.set_external(&service_name(), PORT, vec![endpoint]);
         let upstreams = Arc::new(Backends { dashboard: self.dashboard, ..Backends::default() });
         upstreams.learn(&routes, plan, node, sidecar.as_ref()).await?;
-        let ingress = Ingress::start(listeners, routes, Arc::clone(&upstreams) as _);
+        let ingress = Ingress::start(listeners, routes, Arc::clone(&upstreams) as _, node.traces.clone());
         *running = Some(Running { ingress, upstreams, sidecar });
         Ok(())
     }
@@ -117,6 +117,7 @@ impl Gateway {
             targets: Vec::new(),
             metrics_port: Some(METRICS),
             faults: mesh::fault::Faults::default(),
+            traces: node.traces.clone(),
             client_address: cluster_address,
         };
         let policies = node.policies.inbound(policy::model::Workload {

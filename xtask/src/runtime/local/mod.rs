@@ -117,6 +117,7 @@ impl Local {
             addresses: ServiceAddresses::default(),
             policies: PolicyController::default(),
             faults: FaultController::default(),
+            traces: traces(events)?,
             observer: Observer::default(),
             issuer: Issuer::generate()?,
             logs: LogBook::start(checkout.state.logs(), events.clone())
@@ -367,6 +368,13 @@ impl Running for Local {
             gateway.stop(DRAIN).await;
         }
         exited.extend(end(called).await);
+        if let Some(traces) = &self.node.traces {
+            traces.flush().await;
+            let dropped = traces.counts().dropped;
+            if dropped > 0 {
+                self.node.events.warn(format!("{dropped} spans were lost"), None);
+            }
+        }
         self.node.logs.flush().await;
         exited.sort_by(|a, b| a.pod.cmp(&b.pod));
         Ok(exited)
@@ -422,6 +430,21 @@ impl Local {
         }
         status
     }
+}
+
+/// Where spans go, as OpenTelemetry's variables say. Errors for what is no collector's URL.
+fn traces(events: &Events) -> Result<Option<otlp::Exporter>, Fault> {
+    let endpoint = otlp::Endpoint::read(|name| std::env::var(name).ok());
+    let endpoint = endpoint.map_err(|error| {
+        Fault::usage(error.to_string()).hint("export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318")
+    })?;
+    let events = events.clone();
+    Ok(endpoint.map(|endpoint| {
+        otlp::Exporter::start(endpoint, move |why| {
+            let remedy = "start the collector, or unset OTEL_EXPORTER_OTLP_ENDPOINT";
+            events.warn(format!("spans are lost: {why}"), Some(remedy.to_owned()));
+        })
+    }))
 }
 
 /// Stops Deployments, all at once; says how their pods ended.

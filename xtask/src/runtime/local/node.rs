@@ -20,7 +20,15 @@ use crate::report::Events;
 /// Variables of this process that reach services, as a few do reach a container from its image or its runtime.
 /// Nothing else does: `HTTP_PROXY` and the like would send their calls elsewhere, and a cluster has none of it.
 /// A pod's own variables win over these.
-const INHERITED: [&str; 5] = ["PATH", "TZ", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR"];
+const INHERITED: [&str; 7] = [
+    "PATH",
+    "TZ",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "NO_COLOR",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+];
 
 /// The port of a sidecar's own metrics: Linkerd's.
 pub const METRICS: u16 = 4191;
@@ -40,6 +48,8 @@ pub struct Node {
     pub policies: PolicyController,
     /// Says what goes wrong in them on purpose.
     pub faults: FaultController,
+    /// Where spans go, their sidecars' and the ingress's; their own go there by their environment.
+    pub traces: Option<otlp::Exporter>,
     /// Tells what they see, while somebody asks.
     pub observer: Observer,
     /// Signs the sidecars' certificates.
@@ -89,6 +99,7 @@ impl Node {
             targets: env.iter().filter_map(|(_, value)| self.target_of(value, &template.namespace)).collect(),
             metrics_port: Some(METRICS),
             faults: self.faults.of(&workload.deployment),
+            traces: self.traces.clone(),
             client_address: cluster_address,
         };
         let sidecar = Sidecar::start(spec, &self.issuer, self.policies.inbound(template.workload())).await?;

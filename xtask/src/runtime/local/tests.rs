@@ -44,6 +44,7 @@ fn bed() -> Bed {
         addresses: ServiceAddresses::default(),
         policies: PolicyController::default(),
         faults: fault::FaultController::default(),
+        traces: None,
         observer: Observer::default(),
         issuer: Issuer::generate().unwrap(),
         logs: LogBook::start(logs.path().into(), events.clone()).unwrap(),

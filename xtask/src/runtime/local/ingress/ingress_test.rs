@@ -114,7 +114,7 @@ fn setup(annotations: &[(&str, &str)], addresses: &[SocketAddr]) -> Setup {
     let endpoints = Arc::new(Endpoints::default());
     endpoints.set("foo", addresses);
     let upstreams: Arc<dyn Upstreams> = Arc::clone(&endpoints) as _;
-    let ingress = Ingress::start(bind(0).unwrap(), routes(annotations), upstreams);
+    let ingress = Ingress::start(bind(0).unwrap(), routes(annotations), upstreams, None);
     let client = legacy::Client::builder(TokioExecutor::new()).build_http();
     Setup { ingress, endpoints, client }
 }

@@ -22,6 +22,7 @@ mod listen;
 mod pool;
 mod proxy;
 mod routes;
+mod trace;
 
 pub use backend::{Backend, BackendPort};
 pub use listen::{Listeners, bind};
@@ -49,8 +50,13 @@ pub struct Ingress {
 
 impl Ingress {
     /// Serves on `listeners` by `routes`.
-    pub fn start(listeners: Listeners, routes: Routes, upstreams: Arc<dyn Upstreams>) -> Self {
-        let proxy = Arc::new(Proxy::new(routes, upstreams));
+    pub fn start(
+        listeners: Listeners,
+        routes: Routes,
+        upstreams: Arc<dyn Upstreams>,
+        traces: Option<otlp::Exporter>,
+    ) -> Self {
+        let proxy = Arc::new(Proxy::new(routes, upstreams, traces.map(trace::Tracer::new)));
         let closing = CancellationToken::new();
         let port = listeners.port;
         let listeners = [Some(listeners.v4), listeners.v6]

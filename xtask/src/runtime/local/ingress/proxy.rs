@@ -22,6 +22,7 @@ use super::body::{Replay, Source};
 use super::headers::{self, Received};
 use super::pool::{Connection, Pool, Protocol, Streamed};
 use super::routes::Routes;
+use super::trace::Tracer;
 
 /// Where backends are; asked for every attempt, so what it says must be at hand.
 pub trait Upstreams: Send + Sync + 'static {
@@ -37,6 +38,7 @@ const TRIES: usize = 3;
 pub struct Proxy {
     live: RwLock<Arc<Live>>,
     upstreams: Arc<dyn Upstreams>,
+    tracer: Option<Tracer>,
     pool: Arc<Pool>,
     /// Upgraded connections, which no longer belong to the server that accepted them.
     pub(super) upgraded: TaskTracker,
@@ -58,10 +60,11 @@ impl Live {
 
 impl Proxy {
     /// A proxy that asks `upstreams` where backends are.
-    pub fn new(routes: Routes, upstreams: Arc<dyn Upstreams>) -> Self {
+    pub fn new(routes: Routes, upstreams: Arc<dyn Upstreams>, tracer: Option<Tracer>) -> Self {
         Self {
             live: RwLock::new(Live::new(routes)),
             upstreams,
+            tracer,
             pool: Arc::default(),
             upgraded: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -81,11 +84,16 @@ impl Proxy {
     /// Answers one request that came to `port` from `client`.
     pub async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         client: SocketAddr,
         port: u16,
     ) -> Result<Response<Reply>, Infallible> {
-        Ok(self.forward(request, client, port).await.unwrap_or_else(Refusal::into_response))
+        let span = self.tracer.as_ref().and_then(|tracer| tracer.begin(&mut request));
+        let response = self.forward(request, client, port).await.unwrap_or_else(Refusal::into_response);
+        if let Some(span) = span {
+            span.end(response.status());
+        }
+        Ok(response)
     }
 
     async fn forward(
