@@ -59,6 +59,16 @@ impl Cluster {
             || succeeds(&["image", "inspect", image])
     }
 
+    /// Brings an image into the node where the engine has it, as people do who have no registry.
+    pub fn load(&self, image: &str) {
+        let line = format!(
+            "docker image inspect {image} >/dev/null 2>&1 && \
+             docker save {image} | docker exec -i {} ctr --namespace k8s.io images import - >/dev/null",
+            self.node
+        );
+        let _ = Command::new("sh").args(["-c", &line]).status();
+    }
+
     fn delete(&self) {
         let _ = self.checkout.run(&["down", "--all"]);
     }

@@ -117,6 +117,11 @@ fn meshed(cluster: &Cluster) {
         eprintln!("skipped: the meshed part, for the linkerd CLI is not on this machine ({tools})");
         return;
     }
+    let pins = checkout.read("manifests/versions.toml");
+    let release = pins.lines().find_map(|line| line.strip_prefix("version = \"edge-")).unwrap();
+    for name in ["controller", "proxy"] {
+        cluster.load(&format!("cr.l5d.io/linkerd/{name}:edge-{}", release.trim_end_matches('"')));
+    }
     let before = cluster.kubectl(&["get", "pods", "-l", "app", "-o", "name"]);
     let up = ["up", "--linkerd", "--policy", "--no-ingress", "--runtime", "kind", "--detach", "--no-watch"];
     let output = checkout.run(&up);

@@ -90,11 +90,12 @@ fn objects(cluster: &Cluster) -> BTreeMap<String, Value> {
 fn without(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            for volatile in ["status", "clusterIP", "clusterIPs", "caBundle"] {
+            for volatile in ["status", "clusterIP", "clusterIPs", "caBundle", "schedule"] {
                 map.remove(volatile);
             }
-            // Linkerd's annotations of certificates that were made just now.
-            map.retain(|key, _| !key.contains("checksum") && !key.starts_with("linkerd.io/trust-root"));
+            // Annotations that name certificates which were made just now.
+            let names_one = |key: &str| key.contains("checksum") || key.contains("/trust-");
+            map.retain(|key, _| !names_one(key));
             map.values_mut().for_each(without);
         }
         Value::Array(list) => list.iter_mut().for_each(without),

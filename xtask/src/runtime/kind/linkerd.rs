@@ -114,7 +114,9 @@ pub async fn install(cluster: &Cluster, root: &Path, events: &Events) -> Result<
     match renewal {
         Renewal::None => {}
         Renewal::Issuer => events.warn("the identity issuer expires soon: made anew", None),
-        Renewal::Anchor => events.warn("the trust anchor expires soon: made anew; every pod restarts", None),
+        Renewal::Anchor => {
+            events.warn("the trust anchor has expired, or will soon: made anew; every pod restarts", None)
+        }
     }
     let step = Step::start(events, "linkerd");
     let installing = apply(cluster, root, &pin.version, trust, before, events).await;
