@@ -141,7 +141,7 @@ fn a_service_that_does_not_stay_up_ends_up_with_its_last_words() {
     let output = checkout.run(&["up", "--runtime", "local", "--port", "0", "--no-watch", "--timeout", "3s"]);
     let told = text(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("baz") && told.contains("/livez"), "{told}");
+    assert!(told.contains("baz") && told.contains("readiness probe: grpc health check"), "{told}");
 }
 
 #[test]
