@@ -115,7 +115,7 @@ pub async fn install(cluster: &Cluster, root: &Path, events: &Events) -> Result<
         Renewal::None => {}
         Renewal::Issuer => events.warn("the identity issuer expires soon: made anew", None),
         Renewal::Anchor => {
-            events.warn("the trust anchor has expired, or will soon: made anew; every pod restarts", None)
+            events.warn("the trust anchor has expired, or will soon: made anew; every pod restarts", None);
         }
     }
     let step = Step::start(events, "linkerd");
