@@ -24,15 +24,15 @@ pub async fn write(
     events: &Events,
     why: &str,
 ) -> Result<PathBuf, Fault> {
-    let mut files = vec![file("error.txt", format!("{why}\n"))];
+    let mut files = vec![Evidence::text("error.txt", format!("{why}\n"))];
     let (told, _) = events.subscribe();
     let lines = told.iter().filter_map(|event| serde_json::to_string(&**event).ok());
-    files.push(file("events.jsonl", lines.map(|line| line + "\n").collect()));
+    files.push(Evidence::text("events.jsonl", lines.map(|line| line + "\n").collect()));
     let versions = json!({ "xtask": env!("CARGO_PKG_VERSION"), "machine": Machine::describe().await });
-    files.push(file("versions.json", pretty(&versions)));
+    files.push(Evidence::json("versions.json", &versions));
     let mut missing = Vec::new();
     match runtime.status().await {
-        Ok(status) => files.push(file("status.json", pretty(&json!(status)))),
+        Ok(status) => files.push(Evidence::json("status.json", &json!(status))),
         Err(error) => missing.push(format!("status.json: {error:#}")),
     }
     match runtime.evidence().await {
@@ -40,7 +40,7 @@ pub async fn write(
         Err(error) => missing.push(format!("objects and logs: {error:#}")),
     }
     if !missing.is_empty() {
-        files.push(file("missing.txt", missing.join("\n")));
+        files.push(Evidence::text("missing.txt", missing.join("\n")));
     }
     let name = format!("bundle-{}", Timestamp::now().strftime("%Y%m%d-%H%M%S"));
     let path = state.path().join(format!("{name}.tar.gz"));
@@ -62,12 +62,4 @@ fn archive(path: &Path, directory: &str, files: &[Evidence]) -> std::io::Result<
         archive.append_data(&mut header, format!("{directory}/{path}"), text.as_bytes())?;
     }
     archive.into_inner()?.finish()?.flush()
-}
-
-fn file(path: &str, text: String) -> Evidence {
-    Evidence { path: path.to_owned(), text }
-}
-
-fn pretty(value: &serde_json::Value) -> String {
-    format!("{value:#}\n")
 }

@@ -42,10 +42,7 @@ fn it_ends_well_on_sigterm_and_on_sigint() {
         let mut child = baz(&[("HOSTNAME", "baz-7")]).spawn().unwrap();
         let mut log = BufReader::new(child.stdout.take().unwrap());
         let addresses = addresses(&mut log);
-        let mut client = TcpStream::connect(&addresses[0]).unwrap();
-        client.write_all(b"GET / HTTP/1.1\r\nhost: baz\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).unwrap();
+        let answer = ask(&addresses[0]);
         assert!(answer.contains(r#""hostname":"baz-7""#), "{answer}");
         signal(&child, asked);
         assert!(child.wait().unwrap().success());

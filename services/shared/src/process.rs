@@ -140,9 +140,6 @@ fn bracketed(ip: IpAddr) -> String {
 
 /// Serves the admin port of a process that answers no requests, until `shutdown`.
 pub async fn serve_admin(admin: TcpListener, registry: Registry, shutdown: impl Future<Output = ()>) {
-    let stop = async {
-        shutdown.await;
-        Ending::Stop
-    };
-    Servers::new(registry, Tracer::none()).run(Listeners { http: None, grpc: None, admin }, stop).await;
+    let listeners = Listeners { http: None, grpc: None, admin };
+    Servers::new(registry, Tracer::none()).run(listeners, Ending::stop_after(shutdown)).await;
 }

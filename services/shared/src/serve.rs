@@ -32,6 +32,14 @@ pub(crate) enum Ending {
     Handover,
 }
 
+impl Ending {
+    /// [`Self::Stop`], once `shutdown` is done.
+    pub(crate) async fn stop_after(shutdown: impl Future<Output = ()>) -> Self {
+        shutdown.await;
+        Self::Stop
+    }
+}
+
 /// Bound ports.
 pub struct Listeners {
     /// HTTP, of a process that answers requests.
@@ -70,7 +78,7 @@ impl Servers {
     /// Serves until `ending`. Then it is not ready any more, unless it hands over, stops accepting (what has connected
     /// by then is still served), tells clients to go elsewhere (`Connection: close`, GOAWAY) and waits for the requests
     /// that have arrived, at most [`DRAIN_TIMEOUT`].
-    pub(crate) async fn run(self, listeners: Listeners, ending: impl Future<Output = Ending>) -> Ending {
+    pub(crate) async fn run(self, listeners: Listeners, ending: impl Future<Output = Ending>) {
         let (admin, health) = admin::router(self.registry, &self.grpc_services).await;
         let draining = CancellationToken::new();
         let traffic = TaskTracker::new();
@@ -104,7 +112,6 @@ impl Servers {
         closing.cancel();
         let _ = timeout(ADMIN_DRAIN_TIMEOUT, probes).await;
         info!("drained");
-        ending
     }
 }
 

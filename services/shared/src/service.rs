@@ -149,11 +149,7 @@ impl Service {
         listeners: Listeners,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let stop = async {
-            shutdown.await;
-            Ending::Stop
-        };
-        self.serve(config, listeners, stop).await.map(drop)
+        self.serve(config, listeners, Ending::stop_after(shutdown)).await
     }
 
     async fn serve(
@@ -161,7 +157,7 @@ impl Service {
         config: Config,
         listeners: Listeners,
         ending: impl Future<Output = Ending>,
-    ) -> anyhow::Result<Ending> {
+    ) -> anyhow::Result<()> {
         let mut registry = Registry::default();
         let requests = ServerMetrics::register(&mut registry);
         let Common { collector, hostname, .. } = &config.common;
@@ -173,7 +169,8 @@ impl Service {
             let routes = grpc::with_reflection(routes(info)).context("cannot serve reflection")?;
             servers.grpc(name, routes, requests);
         }
-        Ok(servers.run(listeners, ending).await)
+        servers.run(listeners, ending).await;
+        Ok(())
     }
 }
 

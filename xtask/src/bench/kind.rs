@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::figures::{Figure, Target};
 use super::scratch::Scratch;
 use crate::args::Figure as Asked;
-use crate::build::StaticTarget;
+use crate::build::{HERE, StaticTarget};
 use crate::command::Checkout;
 use crate::error::Fault;
 use crate::plan::Plan;
@@ -86,8 +86,7 @@ async fn all(
 
 /// How programs of an image are built for a cluster on this machine.
 async fn target(scratch: &Scratch) -> anyhow::Result<StaticTarget> {
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    Ok(StaticTarget::find(architecture, &scratch.root).await?)
+    Ok(StaticTarget::find(HERE, &scratch.root).await?)
 }
 
 /// Makes the copy's cluster one of its own, on no port of this machine.

@@ -31,7 +31,7 @@ mod tests;
 pub use failure::BuildFailure;
 use messages::Messages;
 use running::{Line, Running};
-pub use target::StaticTarget;
+pub use target::{HERE, StaticTarget};
 
 /// How this session builds.
 #[derive(Clone, Debug)]

@@ -33,6 +33,9 @@ struct Facts {
     zig: bool,
 }
 
+/// This machine's architecture, in Go's words.
+pub const HERE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
 impl StaticTarget {
     /// The way to build for nodes of an architecture, in Go's words (`amd64`). `root` is the workspace's. Errors with
     /// what to install.

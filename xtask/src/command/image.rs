@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Output;
 use crate::args::image::{Action, Build, Image as Args, Ls};
-use crate::build::{Builder, StaticTarget};
+use crate::build::{Builder, HERE, StaticTarget};
 use crate::command::Checkout;
 use crate::error::{Exit, Fault};
 use crate::oci::archive::{self, Named};
@@ -145,8 +145,8 @@ async fn make(
     }
     let all = || workspace.services.iter().map(|service| service.name.clone()).collect();
     let services: Vec<String> = if args.services.is_empty() { all() } else { args.services.clone() };
-    let here = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
-    let platform = args.platform.as_deref().unwrap_or(here);
+    let here = format!("linux/{HERE}");
+    let platform = args.platform.as_deref().unwrap_or(&here);
     let architecture = platform.trim_start_matches("linux/");
     let target = StaticTarget::find(architecture, &checkout.root).await?;
     checkout.state.create()?;

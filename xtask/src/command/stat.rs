@@ -149,24 +149,17 @@ fn table(shown: &Shown, stat: &Stat) -> String {
             if rated.denied == 0 { "-".to_owned() } else { rated.denied.to_string() },
         ]
     };
+    let line = |first: &str, second: &str, rated: &Rated| {
+        [first.to_owned(), second.to_owned()].into_iter().chain(cells(rated)).collect::<Vec<_>>()
+    };
     let headed = |names: [&str; 2]| {
         vec![names.iter().chain(&FIGURES).map(|title| (*title).to_owned()).collect::<Vec<_>>()]
     };
     let mut rows = headed(["NAME", "MESHED"]);
-    rows.extend(
-        shown
-            .services
-            .iter()
-            .map(|own| [own.name.clone(), own.meshed.clone()].into_iter().chain(cells(&own.rated)).collect()),
-    );
+    rows.extend(shown.services.iter().map(|own| line(&own.name, &own.meshed, &own.rated)));
     let mut text = columns(&rows);
     let mut rows = headed(["SRC", "DST"]);
-    rows.extend(
-        shown
-            .edges
-            .iter()
-            .map(|own| [own.src.clone(), own.dst.clone()].into_iter().chain(cells(&own.rated)).collect()),
-    );
+    rows.extend(shown.edges.iter().map(|own| line(&own.src, &own.dst, &own.rated)));
     if shown.edges.is_empty() {
         let _ = write!(text, "\nno calls in {:.0} s\n", shown.seconds);
     } else {

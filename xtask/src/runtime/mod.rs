@@ -133,6 +133,18 @@ pub struct Evidence {
     pub text: String,
 }
 
+impl Evidence {
+    /// As it is.
+    pub fn text(path: impl Into<String>, text: String) -> Self {
+        Self { path: path.into(), text }
+    }
+
+    /// For people to read.
+    pub fn json(path: impl Into<String>, value: &serde_json::Value) -> Self {
+        Self::text(path, format!("{value:#}\n"))
+    }
+}
+
 /// A program of this workspace that is no service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {

@@ -212,6 +212,14 @@ impl ApiServer {
         }
     }
 
+    /// Waits until an object that is being deleted is gone.
+    pub async fn gone(&self, key: &Key) -> Result<(), Fault> {
+        while self.get(key).await?.is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
     fn objects(&self, namespace: Option<&str>, resource: &ApiResource) -> Api<DynamicObject> {
         let client = self.client.clone();
         match namespace {

@@ -120,9 +120,7 @@ async fn ready(server: &ApiServer, sender: &Sender, image: &str, linkerd: bool) 
             == mark[LABEL].as_str();
         if !same || there.metadata.deletion_timestamp.is_some() {
             server.delete(&key).await?;
-            while server.get(&key).await?.is_some() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            server.gone(&key).await?;
         }
     }
     server.apply(&wanted, true).await?;

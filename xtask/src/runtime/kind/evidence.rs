@@ -45,7 +45,7 @@ pub async fn of(server: &ApiServer, namespaces: &BTreeSet<String>) -> Vec<Eviden
         ("/api/v1/nodes", "cluster/nodes.json"),
         ("/api/v1/namespaces", "cluster/namespaces.json"),
     ] {
-        evidence.extend(get(server, path).await.map(|text| kept(file, pretty(&text))));
+        evidence.extend(get(server, path).await.map(|text| pretty(file, text)));
     }
     for namespace in namespaces {
         for list in LISTS {
@@ -56,7 +56,7 @@ pub async fn of(server: &ApiServer, namespaces: &BTreeSet<String>) -> Vec<Eviden
             if serde_json::from_str::<Value>(&text).is_ok_and(|list| list["items"] != serde_json::json!([])) {
                 // Two groups have a kind of one name.
                 let group = if group.contains("policy.linkerd") { "policy-" } else { "" };
-                evidence.push(kept(&format!("{namespace}/{group}{plural}.json"), pretty(&text)));
+                evidence.push(pretty(&format!("{namespace}/{group}{plural}.json"), text));
             }
         }
         let pods: Vec<Pod> = server.list(Some(namespace), "").await.unwrap_or_default();
@@ -72,15 +72,18 @@ async fn of_pod(server: &ApiServer, namespace: &str, pod: &Pod, evidence: &mut V
     let file = format!("{namespace}/logs/{}", name(pod));
     for (container, restarts) in containers(pod) {
         let log = format!("{path}/log?container={container}&{LOG}");
-        evidence.extend(get(server, &log).await.map(|text| kept(&format!("{file}.{container}.log"), text)));
+        evidence.extend(
+            get(server, &log).await.map(|text| Evidence::text(format!("{file}.{container}.log"), text)),
+        );
         if restarts > 0 {
             let before = get(server, &format!("{log}&previous=true")).await;
-            evidence.extend(before.map(|text| kept(&format!("{file}.{container}.previous.log"), text)));
+            evidence
+                .extend(before.map(|text| Evidence::text(format!("{file}.{container}.previous.log"), text)));
         }
         if container == "linkerd-proxy" {
             let metrics = get(server, &format!("{path}:{PROXY_ADMIN}/proxy/metrics")).await;
             let file = format!("{namespace}/metrics/{}.txt", name(pod));
-            evidence.extend(metrics.map(|text| kept(&file, text)));
+            evidence.extend(metrics.map(|text| Evidence::text(file, text)));
         }
     }
 }
@@ -98,10 +101,10 @@ async fn get(server: &ApiServer, path: &str) -> Option<String> {
     server.client.request_text(request).await.ok()
 }
 
-fn kept(path: &str, text: String) -> Evidence {
-    Evidence { path: path.to_owned(), text }
-}
-
-fn pretty(text: &str) -> String {
-    serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |value| format!("{value:#}\n"))
+/// JSON, as a server writes it, for people to read.
+fn pretty(path: &str, text: String) -> Evidence {
+    match serde_json::from_str::<Value>(&text) {
+        Ok(value) => Evidence::json(path, &value),
+        Err(_) => Evidence::text(path, text),
+    }
 }

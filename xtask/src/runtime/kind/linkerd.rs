@@ -291,11 +291,11 @@ pub async fn remove(server: &ApiServer, events: &Events) -> Result<bool, Fault> 
         server.delete(key).await?;
     }
     // An object of a kind that is on its way out would go with it. The namespace is waited for when it is wanted again.
-    let start = Instant::now();
-    for key in installed.objects.iter().filter(|key| key.kind == "CustomResourceDefinition") {
-        while server.get(key).await?.is_some() && start.elapsed() < PATIENCE {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+    let definitions = installed.objects.iter().filter(|key| key.kind == "CustomResourceDefinition");
+    let gone = futures_util::future::try_join_all(definitions.map(|key| server.gone(key)));
+    // One that stays longer is no reason to fail.
+    if let Ok(outcome) = tokio::time::timeout(PATIENCE, gone).await {
+        outcome?;
     }
     server.delete(&record_key()).await?;
     step.finish(format!("{} removed", counted(installed.objects.len(), "object")));

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::api::{Applied, Key};
 use self::cluster::{Cluster, Kept, Which};
@@ -98,15 +98,15 @@ pub struct Kind {
     /// The services' images, and those of programs beside them.
     images: ClusterImages,
     /// Tells how a rollout goes on that nobody waits for.
-    rollout: Mutex<Option<JoinHandle<()>>>,
+    rollout: Mutex<Option<AbortOnDropHandle<()>>>,
     /// It was ready once: later rollouts are told of as they come.
     was_ready: AtomicBool,
     /// The files and directories of policies whose edits are applied.
     followed: RwLock<BTreeSet<PathBuf>>,
     /// Follows the pods' logs, once there are any.
-    logs: Mutex<Option<JoinHandle<()>>>,
+    logs: Mutex<Option<AbortOnDropHandle<()>>>,
     /// Looks whether what was applied stays so.
-    drift: Mutex<Option<JoinHandle<()>>>,
+    drift: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 impl Kind {
@@ -197,9 +197,13 @@ impl Kind {
 
     async fn cluster(&self) -> Result<&Cluster, Fault> {
         self.cluster
-            .get_or_try_init(async || match &self.options.context {
-                Some(context) => Cluster::of_context(context, &self.kept, &self.events).await,
-                None => Cluster::up(&self.config, &self.kept, &self.events).await,
+            .get_or_try_init(async || {
+                let cluster = match &self.options.context {
+                    Some(context) => Cluster::of_context(context, &self.kept, &self.events).await?,
+                    None => Cluster::up(&self.config, &self.kept, &self.events).await?,
+                };
+                clock::check(&cluster.server).await?;
+                Ok(cluster)
             })
             .await
     }
@@ -404,18 +408,17 @@ impl Kind {
                 events.emit(Event::Error { message, hint });
             }
         });
-        let mut rollout = self.rollout.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = rollout.replace(telling) {
-            before.abort();
-        }
+        *self.rollout.lock().unwrap_or_else(PoisonError::into_inner) = Some(AbortOnDropHandle::new(telling));
         Ok(())
     }
 
-    fn watch_drift(&self, watching: Option<JoinHandle<()>>) {
-        let mut drift = self.drift.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = std::mem::replace(&mut *drift, watching) {
-            before.abort();
-        }
+    /// Looks from now on whether these objects stay as they are; none: at nothing.
+    fn watch_drift(&self, objects: Option<Vec<Value>>) {
+        let watching = self.cluster.get().zip(objects).map(|(cluster, objects)| {
+            let watch = drift::watch(cluster.server.clone(), objects, self.events.clone());
+            AbortOnDropHandle::new(tokio::spawn(watch))
+        });
+        *self.drift.lock().unwrap_or_else(PoisonError::into_inner) = watching;
     }
 
     fn tell_policies(&self, state: &PolicyState) {
@@ -447,7 +450,6 @@ impl Runtime for Kind {
     async fn prepare(&self, plan: Arc<Plan>) -> anyhow::Result<()> {
         self.namespace.write().unwrap_or_else(PoisonError::into_inner).clone_from(&plan.namespace);
         let cluster = self.cluster().await?;
-        clock::check(&cluster.server).await?;
         if plan.mode.linkerd {
             linkerd::install(cluster, &self.root, &self.events).await?;
         }
@@ -472,9 +474,7 @@ impl Runtime for Kind {
         let mut wanted = if plan.ingress { self.ingress_objects(&plan, &pods).await? } else { Vec::new() };
         wanted.extend(objects::of(&plan, &references, &pods));
         self.apply_all(&plan, &wanted).await?;
-        self.watch_drift(self.cluster.get().map(|cluster| {
-            tokio::spawn(drift::watch(cluster.server.clone(), wanted.clone(), self.events.clone()))
-        }));
+        self.watch_drift(Some(wanted.clone()));
         *self.wanted.write().unwrap_or_else(PoisonError::into_inner) = ready::wanted(&wanted);
         *self.applied.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&plan), images));
         self.tell_rollout().await?;
@@ -483,7 +483,8 @@ impl Runtime for Kind {
             && let Some(cluster) = self.cluster.get()
         {
             let (server, events) = (cluster.server.clone(), self.events.clone());
-            *logs = Some(tokio::spawn(logs::into_events(server, plan.namespace.clone(), events)));
+            let following = tokio::spawn(logs::into_events(server, plan.namespace.clone(), events));
+            *logs = Some(AbortOnDropHandle::new(following));
         }
         Ok(())
     }
@@ -618,15 +619,5 @@ impl Running for Kind {
         linkerd::remove(server, &self.events).await?;
         Inventory::remove(server, &namespace).await?;
         Ok(ended)
-    }
-}
-
-impl Drop for Kind {
-    fn drop(&mut self) {
-        for task in [&self.logs, &self.rollout, &self.drift] {
-            if let Some(task) = task.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                task.abort();
-            }
-        }
     }
 }

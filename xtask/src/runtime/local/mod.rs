@@ -344,14 +344,12 @@ impl Running for Local {
         let mut evidence = Vec::new();
         // Without sidecars there are none.
         if let Ok(policies) = self.policy(PolicyRequest::Show).await {
-            let text = serde_json::to_string_pretty(&policies)? + "\n";
-            evidence.push(Evidence { path: "policies.json".to_owned(), text });
+            evidence.push(Evidence::json("policies.json", &serde_json::to_value(&policies)?));
         }
         for pod in log_file::pods(&self.log_files)? {
             let lines = LogReader::new(self.log_files.clone(), vec![pod.clone()], None).read()?;
             let lines: Vec<String> = lines.iter().map(|line| format!("{} {}", line.at, line.line)).collect();
-            let text = lines.join("\n");
-            evidence.push(Evidence { path: format!("logs/{pod}.log"), text });
+            evidence.push(Evidence::text(format!("logs/{pod}.log"), lines.join("\n")));
         }
         Ok(evidence)
     }
